@@ -1,0 +1,320 @@
+"""Every command's options: a frozen dataclass a command, one documented field a flag, three presets.
+
+``parse`` turns a command line into the dataclass (through tyro); ``run_command`` is what every entry module calls.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import tyro
+
+from wm_mpi.errors import UserError
+
+Preset = Literal["paper", "laptop", "smoke"]
+Environment = Literal["gymnasium", "gym", "toy"]
+Display = Literal["none", "xvfb", "screen"]
+Presets = dict[str, dict[str, Any]]
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+
+Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
+
+
+def changeable() -> Any:
+    """Metadata of a field that a later start of the same run may change."""
+    return {"changeable": True}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """What all commands share."""
+
+    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {}}
+
+    preset: Preset = "paper"
+    """Sets every default at once: the paper's sizes, an evening on a laptop, or a minute to see that it works."""
+
+    def values(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def changeable_fields(cls) -> frozenset[str]:
+        """Options that a later start of the same run may change."""
+        return frozenset(f.name for f in dataclasses.fields(cls) if f.metadata.get("changeable"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpisodeOptions:
+    """How episodes are played, wherever they are played."""
+
+    env: Environment = "gymnasium"
+    """Environment: Gymnasium's CarRacing-v3, gym 0.26.2's CarRacing (extra 'gym'), or the toy with a known optimum."""
+    max_frames: int = 1000
+    """Longest episode (frames)."""
+    lap_complete_percent: float = 0.95
+    """Share of tiles to visit before the start line ends the lap (fraction; 0.95 is CarRacing-v3's rule, 1.0 the paper's)."""
+    width: int = dataclasses.field(default=1)
+    """Episodes that a rank plays in lock-step (count)."""
+    display: Display = dataclasses.field(default="none", metadata=changeable())
+    """'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectConfig(EpisodeOptions, Command):
+    """Play episodes for first data and store them as HDF5 shards with an index, frames.h5.
+
+    Over MPI: mpirun -np 3 python -m wm_mpi.collect --out DIR. Running it again goes on where it stopped.
+    """
+
+    presets: ClassVar[Presets] = {
+        "paper": {"episodes": 10_000},
+        "laptop": {"episodes": 200},
+        "smoke": {"episodes": 8, "max_frames": 120, "shard_episodes": 4}}
+
+    out: Out
+    """Directory for frames.h5 and shards/."""
+    episodes: int = 10_000
+    """Episodes to play (count)."""
+    policy: str = "walk"
+    """'walk' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
+    directory of an es run, whose champion then drives."""
+    shard_episodes: int = 50
+    """Consecutive episodes in one shard file (count)."""
+    seed: int = 0
+    """Seed of the collection stream (non-negative integer)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What the training of V and M shares."""
+
+    data: Out
+    """Directory with the data set: of collect for V, of encode for M."""
+    out: Out
+    """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    validation: float = 0.1
+    """Share of episodes held out for the validation loss (fraction)."""
+    seed: int = 0
+    """Seed of the split, the initial weights, the order of batches and the sampled latents."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras's dtype policy; the mixed ones are for GPUs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VaeConfig(TrainingOptions, Command):
+    """Train V, the VAE, on collected frames. GPU when there is one, CPU otherwise; running it again resumes."""
+
+    presets: ClassVar[Presets] = {"paper": {}, "laptop": {"epochs": 5}, "smoke": {"epochs": 1}}
+
+    learning_rate: float = 1e-4
+    """Adam's step size."""
+    epochs: int = dataclasses.field(default=10, metadata=changeable())
+    """Passes over the training frames (count; the paper says 1, its code 10)."""
+    batch_size: int = 100
+    """Frames a step (count)."""
+    kl_tolerance: float = 0.5
+    """Free bits a latent: no pressure on the KL below kl_tolerance x 32 (nats)."""
+    buffer_frames: int = 16_384
+    """Frames shuffled together in memory (count; 12 KiB each)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodeConfig(Command):
+    """Encode every frame with V and store mean and log variance as latents.h5."""
+
+    data: Out
+    """Directory of collect."""
+    vae: Out
+    """Directory of train_vae."""
+    out: Out
+    """Directory for latents.h5."""
+    batch_size: int = 500
+    """Frames a call (count)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RnnConfig(TrainingOptions, Command):
+    """Train M, the MDN-RNN, on encoded episodes. GPU when there is one, CPU otherwise; running it again resumes."""
+
+    presets: ClassVar[Presets] = {
+        "paper": {},
+        "laptop": {"steps": 1000, "sequence": 250, "batch_size": 32},
+        "smoke": {"steps": 10, "steps_per_epoch": 5, "sequence": 50, "batch_size": 8}}
+
+    steps: int = dataclasses.field(default=4000, metadata=changeable())
+    """Gradient steps in all (count; a multiple of --steps-per-epoch)."""
+    steps_per_epoch: int = 200
+    """Steps between validations and checkpoints (count)."""
+    batch_size: int = 100
+    """Sequences a step (count)."""
+    sequence: int = 999
+    """Longest sequence (frames)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FreezeConfig(Command):
+    """Join V and M into world/: policy.onnx for the ranks, a manifest, and sample frames with their reconstructions."""
+
+    vae: Out
+    """Directory of train_vae."""
+    rnn: Out
+    """Directory of train_rnn."""
+    data: Out
+    """Directory of collect: frames for the check and the samples."""
+    out: Out
+    """Directory to write: the world."""
+    precision: Literal["fp32"] = "fp32"
+    """Number format of policy.onnx."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EsConfig(EpisodeOptions, Command):
+    """Train the controller with CMA-ES: rank 0 proposes candidates, the other ranks play episodes.
+
+    Over MPI: mpirun -np 3 python -m wm_mpi.es --world WORLD --out RUN; without mpirun everything runs in one process.
+    Running the same command again resumes.
+    """
+
+    presets: ClassVar[Presets] = {
+        "paper": {},
+        "laptop": {"popsize": 32, "episodes": 4, "generations": 100, "eval_every": 10, "eval_episodes": 16},
+        "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 100, "eval_every": 2, "eval_episodes": 2}}
+
+    out: Out
+    """Directory of the run."""
+    world: str | None = None
+    """Directory that freeze wrote (the toy environment needs none)."""
+    popsize: int = 64
+    """Candidates a generation (count; independent of the number of ranks)."""
+    episodes: int = 16
+    """Episodes a candidate, on tracks shared by the generation (count)."""
+    generations: int = dataclasses.field(default=1800, metadata=changeable())
+    """Generations in all (count)."""
+    sigma: float = 0.1
+    """CMA-ES's first step size."""
+    stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
+    """Stop once the validation mean reaches this return (points)."""
+    stuck_frames: int = 0
+    """End a training episode that gained nothing for so many frames (0: never; evaluation never does)."""
+    eval_every: int = 25
+    """Validate the mean solution every so many generations (count)."""
+    eval_episodes: int = 64
+    """Validation episodes, on tracks of their own (count)."""
+    deterministic: bool = False
+    """Use the mean of z instead of sampling it."""
+    seed: int = 0
+    """Seed of everything random in the run (non-negative integer)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Command):
+    """Play the champion of a run on test tracks that it has never seen and print the score with its interval."""
+
+    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"episodes": 4, "max_frames": 100}}
+
+    run: Out
+    """Directory of the es run."""
+    episodes: int = 100
+    """Test episodes (count)."""
+    env: Environment | None = None
+    """Judge in this environment instead of the run's own."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    tracks: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
+    """Play exactly the tracks of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
+    max_frames: int = 1000
+    """Longest episode (frames)."""
+    lap_complete_percent: float | None = None
+    """Another rule for a completed lap than the run's (fraction)."""
+    width: int | None = None
+    """Episodes that a rank plays in lock-step, if not as the run did (count)."""
+    deterministic: bool | None = None
+    """Use the mean of z instead of sampling it, if not as the run did."""
+    display: Display = "none"
+    """'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the result as one JSON object to this file."""
+
+
+Config = TypeVar("Config", bound=Command)
+
+
+def parse(config_class: type[Config], command: str, arguments: Sequence[str]) -> Config:
+    """Parse a command line; the preset named on it gives the defaults.
+
+    Raises:
+        SystemExit: after ``--help`` (0) or on bad flags (2).
+        UserError: a value is out of its range.
+    """
+    default = _defaults(config_class, _preset_in(arguments))
+    config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
+                      console_outputs=rank_of_launcher() == 0)
+    check(config)
+    return config
+
+
+def _preset_in(arguments: Sequence[str]) -> str:
+    for position, argument in enumerate(arguments):
+        if argument == "--preset" and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith("--preset="):
+            return argument.partition("=")[2]
+    return "paper"
+
+
+def _defaults(config_class: type[Config], preset: str) -> Config:
+    """An instance with the preset's values, in which required fields are still missing; so --help shows the preset."""
+    required = {field.name: tyro.MISSING for field in dataclasses.fields(config_class)
+                if field.default is dataclasses.MISSING}
+    known = config_class.presets.get(preset)  # an unknown preset is tyro's to refuse
+    return config_class(**required, **({} if known is None else {"preset": preset, **known}))
+
+
+def rank_of_launcher() -> int:
+    """This process's rank as the launcher's environment tells it, 0 without a launcher; needs no MPI."""
+    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def check(config: Command) -> None:
+    """Refuse values outside their range.
+
+    Raises:
+        UserError: names the flag, the value and the bound.
+    """
+    least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 2, "generations": 1, "eval_every": 1, "epochs": 1,
+             "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 1, "steps_per_epoch": 1,
+             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0}
+    for name, bound in least.items():
+        value = getattr(config, name, None)
+        if value is not None and value < bound:
+            raise UserError(f"--{name.replace('_', '-')} is {value}, but must be at least {bound}")
+    for name, low, high in (("sigma", 0.0, float("inf")), ("learning_rate", 0.0, float("inf")),
+                            ("validation", 0.0, 1.0), ("lap_complete_percent", 0.0, 1.000001)):
+        value = getattr(config, name, None)
+        if value is not None and not low < value < high:
+            raise UserError(f"--{name.replace('_', '-')} is {value}, but must be above {low:g} and at most {high:g}")
+
+
+def run_command(command: str, config_class: type[Config], main: Callable[[Config], None]) -> None:
+    """Parse ``sys.argv``, call ``main``, and turn what happens into an exit status.
+
+    0 done, 1 a bug (with traceback), 2 bad input (one sentence), 130 interrupted.
+    """
+    try:
+        main(parse(config_class, command, sys.argv[1:]))
+    except UserError as error:
+        if rank_of_launcher() == 0:  # all ranks found the same; one voice is enough
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,281 @@
+"""The HDF5 files of the project: episodes, shards with their index, latents, and named arrays (weights, champions).
+
+Layout, format version 1. One step is one row; per-episode tables say where episodes begin:
+
+    frames      uint8   [N, 64, 64, 3]   what was seen before actions[t]
+    actions     float32 [N, 3]           steer -1..1, gas 0..1, brake 0..1
+    rewards     float32 [N]              came after actions[t]
+    terminated  bool    [N]
+    episodes/{number, start, length, seed, return}   [E]
+
+A shard holds a fixed number of consecutive episodes, so the data set's bytes do not depend on the number of ranks.
+``frames.h5`` maps all shards into one view (HDF5 virtual datasets). ``latents.h5`` has mu and logvar (float16 [N, 32]) in
+the place of frames and copies the rest.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.errors import UserError
+from wm_mpi.rundir import atomic_path
+
+FORMAT = 1
+CHUNK = 32
+"""Frames a chunk: 384 KiB raw, the unit of compression and of reading."""
+STEP_FIELDS = ("actions", "rewards", "terminated")
+TABLE = {"number": np.int64, "start": np.int64, "length": np.int64, "seed": np.int64, "return": np.float64}
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One played episode of L steps: frames uint8 [L,64,64,3], actions float32 [L,3], rewards float32 [L], terminated
+    bool [L]; ``seed`` is the track's."""
+
+    number: int
+    seed: int
+    frames: npt.NDArray[np.uint8]
+    actions: npt.NDArray[np.float32]
+    rewards: npt.NDArray[np.float32]
+    terminated: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def write_episode(path: Path, episode: Episode) -> None:
+    """Write one finished episode to a file of its own, atomically (fast compression: it is packed into a shard later)."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, number=episode.number, seed=episode.seed)
+        file.create_dataset("frames", data=episode.frames, chunks=(min(CHUNK, len(episode)), 64, 64, 3), compression="lzf")
+        for name in STEP_FIELDS:
+            file[name] = getattr(episode, name)
+
+
+def read_episode(path: Path) -> Episode:
+    """Read what ``write_episode`` wrote."""
+    with h5py.File(path, "r") as file:
+        return Episode(int(file.attrs["number"]), int(file.attrs["seed"]), file["frames"][:],
+                       *(file[name][:] for name in STEP_FIELDS))
+
+
+def write_shard(path: Path, episodes: Iterable[Path]) -> None:
+    """Pack episode files into one shard in the given order, one in memory at a time."""
+    rows: dict[str, list[float]] = {name: [] for name in TABLE}
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        shapes = {"frames": (64, 64, 3), "actions": (3,), "rewards": (), "terminated": ()}
+        types = {"frames": np.uint8, "actions": np.float32, "rewards": np.float32, "terminated": np.bool_}
+        for name, shape in shapes.items():
+            file.create_dataset(name, (0, *shape), types[name], maxshape=(None, *shape),
+                                chunks=(CHUNK if name == "frames" else 1024, *shape),
+                                compression="gzip", compression_opts=1)
+        total = 0
+        for source in episodes:
+            episode = read_episode(source)
+            for name in shapes:
+                file[name].resize(total + len(episode), axis=0)
+                file[name][total:] = getattr(episode, name)
+            row = (episode.number, total, len(episode), episode.seed, float(np.sum(episode.rewards, dtype=np.float64)))
+            for name, value in zip(TABLE, row, strict=True):
+                rows[name].append(value)
+            total += len(episode)
+        for name, dtype in TABLE.items():
+            file[f"episodes/{name}"] = np.asarray(rows[name], dtype)
+
+
+def check_shard(path: Path, frames: int | None = None) -> int:
+    """The number of frames in a shard, after checking that it is whole.
+
+    Args:
+        path: the shard.
+        frames: how many it must hold, where that is known.
+
+    Raises:
+        UserError: missing, truncated or damaged.
+    """
+    fix = "run the same collect command again, it plays what is missing"
+    if not path.exists():
+        raise UserError(f"{path} is missing: {fix}")
+    try:
+        with h5py.File(path, "r") as file:
+            held = min(len(file[name]) for name in ("frames", *STEP_FIELDS))
+            expected = int(np.sum(file["episodes/length"][:]))
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path} is truncated or damaged ({_reason(error)}): {fix}") from None
+    expected = expected if frames is None else frames
+    if held != expected:
+        raise UserError(f"{path} is truncated ({held:,} of {expected:,} frames): {fix}")
+    return held
+
+
+def write_index(directory: Path, shards: Sequence[Path], about: Mapping[str, Any]) -> None:
+    """Write ``frames.h5``, which shows all shards as one data set.
+
+    Args:
+        directory: where ``frames.h5`` goes; shards must lie below it.
+        shards: shard files in order.
+        about: recorded with the data: environment, rules, seed, policy.
+    """
+    lengths = [check_shard(path) for path in shards]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    tables: dict[str, list[npt.NDArray]] = {name: [] for name in TABLE}
+    with atomic_path(directory / "frames.h5") as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        file.attrs.update(format=FORMAT, about=json.dumps(dict(about)))
+        layouts: dict[str, h5py.VirtualLayout] = {}
+        for path, start, length in zip(shards, starts, lengths, strict=False):
+            with h5py.File(path, "r") as shard:
+                for name in TABLE:
+                    tables[name].append(shard[f"episodes/{name}"][:] + (start if name == "start" else 0))
+                for name in ("frames", *STEP_FIELDS):
+                    source = shard[name]
+                    layout = layouts.setdefault(
+                        name, h5py.VirtualLayout((int(starts[-1]), *source.shape[1:]), source.dtype))
+                    layout[start:start + length] = h5py.VirtualSource(
+                        str(path.relative_to(directory)), name, source.shape)
+        for name, layout in layouts.items():
+            file.create_virtual_dataset(name, layout)
+        for name, parts in tables.items():
+            file[f"episodes/{name}"] = np.concatenate(parts)
+        file["shards/file"] = [str(path.relative_to(directory)) for path in shards]
+        file["shards/length"] = lengths
+
+
+class Dataset:
+    """A data set opened for reading; use it as a context manager. Nothing but the per-episode tables is held in memory."""
+
+    def __init__(self, directory: str | Path, name: str) -> None:
+        """Open ``directory/name`` (``frames.h5`` or ``latents.h5``) and check that all of it is there.
+
+        Raises:
+            UserError: no such data set; a missing, truncated or damaged file, by name.
+        """
+        self.directory = Path(directory)
+        self.path = self.directory / name
+        made_by = {"frames.h5": "collect", "latents.h5": "encode"}[name]
+        if not self.path.exists():
+            raise UserError(f"{self.path} does not exist: run python -m wm_mpi.{made_by} --out {self.directory} first")
+        try:
+            self._file = h5py.File(self.path, "r")
+            self.table = {column: self._file[f"episodes/{column}"][:] for column in TABLE}
+            self.about: dict[str, Any] = json.loads(self._file.attrs["about"])
+        except (OSError, KeyError, json.JSONDecodeError) as error:
+            raise UserError(f"{self.path} is damaged ({_reason(error)}): run {made_by} again") from None
+        if "shards" in self._file:  # HDF5 itself reads zeros where a shard is missing
+            files, lengths = self._file["shards/file"].asstr()[:], self._file["shards/length"][:]
+            for shard, length in zip(files, lengths, strict=True):
+                check_shard(self.directory / shard, int(length))
+
+    def __enter__(self) -> "Dataset":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        """Steps in all."""
+        return int(self.table["length"].sum())
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """First row of each episode, shape (E,)."""
+        return self.table["start"]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Steps of each episode, shape (E,)."""
+        return self.table["length"]
+
+    def read(self, field: str, start: int, stop: int) -> npt.NDArray:
+        """Rows ``start:stop`` of a field.
+
+        Raises:
+            UserError: the data under these rows cannot be read.
+        """
+        try:
+            return self._file[field][start:stop]
+        except (OSError, KeyError) as error:
+            raise UserError(f"{self.path}: rows {start}..{stop} of {field} cannot be read ({_reason(error)})") from None
+
+    def fingerprint(self) -> str:
+        """Identity of the data set: its episodes, and how they were made."""
+        import hashlib
+        digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode())
+        for column in ("seed", "length", "return"):
+            digest.update(np.ascontiguousarray(self.table[column]).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def write_latents(path: Path, frames: Dataset, encoded: Iterable[tuple[npt.NDArray, npt.NDArray]],
+                  about: Mapping[str, Any]) -> None:
+    """Write ``latents.h5``: batches of (mu, logvar) in row order, everything else copied from ``frames``."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, about=json.dumps({**frames.about, **about}))
+        position = 0
+        for mu, logvar in encoded:
+            for name, values in (("mu", mu), ("logvar", logvar)):
+                if name not in file:
+                    file.create_dataset(name, (len(frames), mu.shape[1]), np.float16, chunks=(1024, mu.shape[1]))
+                file[name][position:position + len(values)] = values
+            position += len(mu)
+        if position != len(frames):
+            raise UserError(f"{path}: {position:,} latents for {len(frames):,} frames: run encode again")
+        for name in STEP_FIELDS:
+            file[name] = frames.read(name, 0, len(frames))
+        for name in TABLE:
+            file[f"episodes/{name}"] = frames.table[name]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], about: Mapping[str, Any]) -> None:
+    """Write named arrays (names with slashes become groups) and ``about`` as JSON, atomically."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, about=json.dumps(dict(about)))
+        for name, value in arrays.items():
+            file[name] = np.asarray(value)
+
+
+def load_arrays(path: Path, what: str) -> tuple[dict[str, npt.NDArray], dict[str, Any]]:
+    """Read what ``save_arrays`` wrote; ``what`` tells in an error how to get the file.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: {what}")
+    arrays: dict[str, npt.NDArray] = {}
+
+    def visit(name: str, node: h5py.HLObject) -> None:
+        if isinstance(node, h5py.Dataset):
+            arrays[name] = node[()]
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+            return arrays, json.loads(file.attrs["about"])
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is damaged ({_reason(error)}): {what}") from None
+
+
+@contextlib.contextmanager
+def open_frames(directory: str | Path) -> Iterator[Dataset]:
+    """The data set that collect wrote."""
+    with Dataset(directory, "frames.h5") as data:
+        yield data
+
+
+@contextlib.contextmanager
+def open_latents(directory: str | Path) -> Iterator[Dataset]:
+    """The data set that encode wrote."""
+    with Dataset(directory, "latents.h5") as data:
+        yield data
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,56 @@
+"""Environments, all behind ``gymnasium.vector.VectorEnv`` with autoreset disabled.
+
+``reset(seed=[...], options={"reset_mask": mask})`` and ``step(actions)``; see docs/design.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+from wm_mpi.envs import carracing, toy
+from wm_mpi.envs.display import display
+from wm_mpi.envs.frame import policy_frame
+from wm_mpi.errors import UserError
+
+__all__ = ["EnvSpec", "display", "make_env", "policy_frame"]
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Which environment, and the rules that end its episodes."""
+
+    name: str
+    """'gymnasium', 'gym' or 'toy'."""
+    max_frames: int = 1000
+    lap_complete_percent: float = 0.95
+
+    def describe(self) -> dict[str, Any]:
+        """Environment id, package version and termination rule, recorded in every artefact."""
+        package_id = {"gymnasium": carracing.gymnasium_id, "gym": carracing.gym_id, "toy": toy.toy_id}[self.name]()
+        return {"env": self.name, "env_id": package_id, "max_frames": self.max_frames,
+                "lap_complete_percent": self.lap_complete_percent}
+
+
+def make_env(spec: EnvSpec, width: int) -> VectorEnv:
+    """A vector of ``width`` environments.
+
+    Observations are uint8 [width, 96, 96, 3] (CarRacing) or float32 [width, 4] (toy); actions float [width, 3].
+    Episodes that end on a completed lap report ``infos["lap_finished"]``.
+
+    Raises:
+        UserError: the environment's package is not installed.
+    """
+    makers: dict[str, Callable[[], gymnasium.Env]] = {
+        "gymnasium": lambda: carracing.make_gymnasium(spec.lap_complete_percent),
+        "gym": lambda: carracing.make_gym(spec.lap_complete_percent),
+        "toy": toy.Toy}
+    if spec.name not in makers:
+        raise UserError(f"there is no environment {spec.name!r}: choose one of {', '.join(makers)}")
+
+    def make() -> gymnasium.Env:
+        return gymnasium.wrappers.TimeLimit(makers[spec.name](), spec.max_frames)
+
+    return SyncVectorEnv([make] * width, autoreset_mode=AutoresetMode.DISABLED)

@@ -1,0 +1,161 @@
+"""Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call a tick."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
+
+from wm_mpi.envs import EnvSpec, make_env, policy_frame
+from wm_mpi.envs.toy import OBSERVATIONS
+from wm_mpi.errors import UserError
+from wm_mpi.policy import LinearPolicy, Policy, WorldPolicy
+from wm_mpi.seeding import EpisodeSeed
+
+
+class Task(NamedTuple):
+    """One episode to play."""
+
+    candidate: int
+    """Row of the run's shared parameters."""
+    seed: EpisodeSeed
+
+
+class Played(NamedTuple):
+    """What became of an episode."""
+
+    total: float
+    """Return: the undiscounted sum of rewards (points)."""
+    frames: int
+    lap: bool
+    """Whether a lap was completed."""
+    extra: Any = None
+    """What a recorder had to say about it."""
+
+
+class Tasks(Protocol):
+    """Where tasks come from, see ``pool.Tasks``."""
+
+    def take(self, wait: bool) -> tuple[int, Task] | None:
+        """The next (index, task), or None."""
+
+
+class Recorder(Protocol):
+    """Keeps what an episode showed, for collect."""
+
+    def step(self, slot: int, frame: npt.NDArray, action: npt.NDArray, reward: float, terminated: bool) -> None:
+        """One step: the frame seen, the action taken on it, the reward that came after."""
+
+    def finish(self, slot: int, index: int, task: Task) -> Any:
+        """The episode has ended; the answer goes into ``Played.extra``."""
+
+
+class Rollout:
+    """A rank's worker: a vector environment, a policy, and the slots in which episodes run.
+
+    An episode's outcome depends on its task alone: not on the slot, on its neighbours or on how many there are. The policy
+    is always called with all ``width`` rows, since a matrix product may round differently for another number of rows.
+    """
+
+    def __init__(self, env: VectorEnv, policy: Policy, stuck_frames: int = 0, recorder: Recorder | None = None) -> None:
+        """Play with ``env`` and ``policy``; ``stuck_frames`` > 0 ends an episode that gained nothing for so long."""
+        self.capacity = env.num_envs
+        self._env, self._policy, self._recorder = env, policy, recorder
+        self._stuck_frames = stuck_frames
+        self._slots: list[_Slot | None] = [None] * self.capacity
+        self._frames: npt.NDArray = np.empty(0)
+        self._ended = np.ones(self.capacity, np.bool_)  # sub-environments that must be reset before their next step
+
+    def run(self, shared: npt.NDArray[np.float64] | None, tasks: Tasks) -> Iterator[tuple[int, Played]]:
+        """Play tasks until there are none; ``shared`` holds the candidates, shape (candidates, parameters)."""
+        while True:
+            self._fill(shared, tasks)
+            if not any(self._slots):
+                return
+            yield from self._tick()
+
+    def _fill(self, shared: npt.NDArray[np.float64] | None, tasks: Tasks) -> None:
+        """Give free slots their next episodes.
+
+        A vector environment steps all its parts, and an ended one may not be stepped: slots without a task restart on a
+        track that nobody counts, unless the environment says in its metadata that it skips ended parts.
+        """
+        seeds = [0] * self.capacity
+        fresh = np.zeros(self.capacity, np.bool_)
+        for number, slot in enumerate(self._slots):
+            indexed = tasks.take(wait=not any(self._slots)) if slot is None else None
+            if indexed is None:
+                continue
+            index, task = indexed
+            self._slots[number] = _Slot(index, task)
+            self._policy.assign(number, np.empty(0) if shared is None else shared[task.candidate], task.seed.noise)
+            seeds[number], fresh[number] = task.seed.track, True
+        if not any(self._slots):
+            return
+        if not self._env.metadata.get("skips_ended", False):
+            fresh |= self._ended
+        if fresh.any():
+            observations, _ = self._env.reset(seed=list(seeds), options={"reset_mask": fresh})
+            self._frames = policy_frame(observations)
+            self._ended &= ~fresh
+
+    def _tick(self) -> Iterator[tuple[int, Played]]:
+        """One frame of every running episode; yields those that ended."""
+        frames = self._frames
+        actions = self._policy.act(frames)
+        observations, rewards, terminated, truncated, infos = self._env.step(actions)
+        self._frames = policy_frame(observations)
+        self._ended |= terminated | truncated
+        for number, slot in enumerate(self._slots):
+            if slot is None:
+                continue
+            slot.step(float(rewards[number]))
+            if self._recorder:
+                self._recorder.step(number, frames[number], actions[number], float(rewards[number]),
+                                    bool(terminated[number]))
+            if self._ended[number] or slot.is_stuck(self._stuck_frames):
+                lap = bool(terminated[number] and "lap_finished" in infos and infos["lap_finished"][number])
+                extra = self._recorder.finish(number, slot.index, slot.task) if self._recorder else None
+                self._slots[number] = None
+                yield slot.index, Played(slot.total, slot.frames, lap, extra)
+
+
+def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool) -> Policy:
+    """The policy for an environment: a world's, or for the toy a linear one.
+
+    Raises:
+        UserError: no world given, not a world, or damaged.
+    """
+    if spec.name == "toy":
+        return LinearPolicy(OBSERVATIONS, width)
+    if world is None:
+        raise UserError(f"--env {spec.name} needs --world, the directory that python -m wm_mpi.freeze wrote")
+    return WorldPolicy(world, width, deterministic)
+
+
+def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool, stuck_frames: int = 0) -> Rollout:
+    """A rank's worker for trained policies.
+
+    Raises:
+        UserError: see ``make_policy`` and ``envs.make_env``.
+    """
+    policy = make_policy(spec, world, width, deterministic)
+    return Rollout(make_env(spec, width), policy, stuck_frames)
+
+
+class _Slot:
+    """A running episode."""
+
+    def __init__(self, index: int, task: Task) -> None:
+        self.index, self.task = index, task
+        self.total, self.frames, self._last_gain = 0.0, 0, 0
+
+    def step(self, reward: float) -> None:
+        self.total += reward
+        self.frames += 1
+        if reward > 0:
+            self._last_gain = self.frames
+
+    def is_stuck(self, limit: int) -> bool:
+        return limit > 0 and self.frames - self._last_gain >= limit

@@ -1,0 +1,187 @@
+"""The files of a run: one class names them all, and every write is whole or absent."""
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wm_mpi import __version__
+from wm_mpi.errors import UserError, is_disk_full
+
+PACKAGES = ("numpy", "gymnasium", "box2d", "cma", "onnxruntime", "h5py", "mpi4py", "keras", "tensorflow")
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``; on success fsync it and rename it into place, else remove it.
+
+    Raises:
+        UserError: the disk is full; what stood at ``path`` before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+        _fsync_directory(path.parent)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise UserError(f"{path} could not be written, the disk is full: free some space and run the same "
+                            "command again; everything finished so far is kept") from error
+        raise
+
+
+def _fsync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems do not allow it on directories
+        pass
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file; ``what`` says in an error what the file was meant to be."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {what}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}): {what}") from None
+
+
+def append_jsonl(path: Path, row: dict[str, Any], durable: bool = True) -> None:
+    """Append one object as a line; ``durable`` also waits for the disk (a crash of the process alone never needs that).
+
+    Raises:
+        UserError: the disk is full.
+    """
+    data = json.dumps(row, allow_nan=False).encode() + b"\n"
+    try:
+        with open(path, "ab") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+    except OSError as error:
+        if is_disk_full(error):
+            raise UserError(f"{path} could not be written, the disk is full: free some space and run the same "
+                            "command again; everything finished so far is kept") from error
+        raise
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a JSONL file; a last line torn by a crash is cut off the file, a missing file is empty."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        with open(path, "rb+") as file:
+            file.truncate(whole)
+    rows = []
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
+    return rows
+
+
+def environment() -> dict[str, Any]:
+    """Versions, host and processor, for the record of what produced a result."""
+    versions: dict[str, str] = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {"wm_mpi": __version__, "python": platform.python_version(), "packages": versions,
+            "host": socket.gethostname(), "platform": platform.platform(), "cpu": _cpu_model(),
+            "cpus": os.cpu_count(), "command": sys.argv}
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+class RunDir:
+    """Names of everything that an ``es`` run writes; nothing else builds such a path."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.environment = self.path / "environment.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.episodes = self.path / "episodes.jsonl"
+        self.checkpoints = self.path / "checkpoint"
+        self.champion = self.path / "champion.h5"
+        self.evaluations = self.path / "evaluations.jsonl"
+        self.log = self.path / "log.txt"
+        self.report = self.path / "report.html"
+
+    def begin(self, config: dict[str, Any], changeable: frozenset[str]) -> None:
+        """Create the directory and record the configuration, or check that it is the recorded one.
+
+        Args:
+            config: the configuration as JSON values.
+            changeable: fields that a later start may change (how long to run, say).
+
+        Raises:
+            UserError: the directory holds a run of another configuration, or cannot be written.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be created: {error.strerror}") from None
+        if self.config.exists():
+            _same(self.config, read_json(self.config, "delete the run directory or restore the file"), config, changeable)
+        write_json(self.config, config)
+        write_json(self.environment, environment())
+
+    def save_checkpoint(self, generation: int, data: bytes, keep: int = 2) -> None:
+        """Write ``checkpoint/NNNNNN.ckpt`` atomically and remove all but the newest ``keep``."""
+        with atomic_path(self.checkpoints / f"{generation:06d}.ckpt") as temporary:
+            temporary.write_bytes(data)
+        for old in self.checkpoint_files()[:-keep]:
+            old.unlink(missing_ok=True)
+
+    def checkpoint_files(self) -> list[Path]:
+        """Checkpoints on disk, oldest first."""
+        return sorted(self.checkpoints.glob("*.ckpt"))
+
+
+def _same(path: Path, old: dict[str, Any], new: dict[str, Any], changeable: frozenset[str]) -> None:
+    different = [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
+                 for name in sorted(old.keys() | new.keys())
+                 if name not in changeable and old.get(name) != new.get(name)]
+    if different:
+        raise UserError(f"{path.parent} holds a run of another configuration ({'; '.join(different)}): "
+                        "give another --out, or the same flags to go on with it")

@@ -1,0 +1,91 @@
+"""CMA-ES (Hansen) through pycma, maximising returns. The only file that imports pycma."""
+
+import pickle
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.errors import UserError
+from wm_mpi.seeding import generator
+
+with warnings.catch_warnings():  # pycma announces optional packages on import
+    warnings.simplefilter("ignore")
+    import cma
+
+STATE_VERSION = 1
+
+
+class _Normals:
+    """pycma's source of normal numbers: a generator of its own, pickled with the rest of the state."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = generator(seed, 0xC3A)
+
+    def __call__(self, *size: int) -> npt.NDArray[np.float64]:
+        return self._generator.standard_normal(size)
+
+
+class Strategy:
+    """Ask for candidates, tell their returns, repeat. The mean starts at zero."""
+
+    def __init__(self, parameters: int, popsize: int, sigma: float, seed: int) -> None:
+        """CMA-ES over vectors of length ``parameters``; ``popsize`` candidates a generation, first step size ``sigma``."""
+        # pycma replaces seed 0 by the clock and reads NumPy's global state otherwise; nan leaves both alone
+        self._es = cma.CMAEvolutionStrategy(np.zeros(parameters), sigma, {
+            "popsize": popsize, "seed": np.nan, "randn": _Normals(seed), "verbose": -9, "verb_log": 0, "verb_disp": 0})
+        self._asked: list[npt.NDArray[np.float64]] | None = None
+
+    @property
+    def generation(self) -> int:
+        """Generations told so far."""
+        return int(self._es.countiter)
+
+    @property
+    def mean(self) -> npt.NDArray[np.float64]:
+        """The mean of the search distribution (pycma's xfavorite), shape (parameters,)."""
+        return np.array(self._es.mean)
+
+    @property
+    def sigma(self) -> float:
+        """The overall step size."""
+        return float(self._es.sigma)
+
+    def ask(self) -> npt.NDArray[np.float64]:
+        """Candidates, shape (popsize, parameters), float64."""
+        self._asked = self._es.ask()
+        return np.array(self._asked)
+
+    def tell(self, returns: npt.NDArray[np.float64]) -> None:
+        """Update the distribution with the candidates' returns, shape (popsize,), higher is better.
+
+        Raises:
+            UserError: a return is not finite.
+        """
+        if not np.all(np.isfinite(returns)):
+            worst = int(np.flatnonzero(~np.isfinite(returns))[0])
+            raise UserError(f"candidate {worst} of generation {self.generation + 1} has the return {returns[worst]}: "
+                            "the environment or the world gives numbers that are not finite; check them, then run the "
+                            "same command again")
+        assert self._asked is not None
+        self._es.tell(self._asked, (-returns).tolist())
+        self._asked = None
+
+    def dumps(self) -> bytes:
+        """All state, generators included. A run's private format, read back only by the same version."""
+        return pickle.dumps((STATE_VERSION, cma.__version__, self._es))
+
+    @classmethod
+    def loads(cls, data: bytes) -> "Strategy":
+        """The strategy that ``dumps`` wrote.
+
+        Raises:
+            UserError: another version wrote it.
+        """
+        version, pycma, es = pickle.loads(data)
+        if (version, pycma) != (STATE_VERSION, cma.__version__):
+            raise UserError(f"the checkpoint was written with pycma {pycma}, this is {cma.__version__}: "
+                            f"install cma=={pycma} to go on")
+        strategy = cls.__new__(cls)
+        strategy._es, strategy._asked = es, None
+        return strategy
