@@ -18,8 +18,13 @@ BLOCK = 256
 class Source(Protocol):
     """The part of a data set that batches are cut from."""
 
-    starts: Any
-    lengths: Any
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """First row of each episode."""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Rows of each episode."""
 
     def read(self, field: str, start: int, stop: int) -> npt.NDArray:
         """Rows ``start:stop`` of a field."""

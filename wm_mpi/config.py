@@ -56,7 +56,7 @@ class EpisodeOptions:
     max_frames: int = 1000
     """Longest episode (frames)."""
     lap_complete_percent: float = 0.95
-    """Share of tiles to visit before the start line ends the lap (fraction; 0.95 is CarRacing-v3's rule, 1.0 the paper's)."""
+    """Share of tiles to visit before the start line ends the lap (fraction; CarRacing-v3: 0.95, the paper: 1.0)."""
     width: int = dataclasses.field(default=1)
     """Episodes that a rank plays in lock-step (count)."""
     display: Display = dataclasses.field(default="none", metadata=changeable())
@@ -77,8 +77,8 @@ class CollectConfig(EpisodeOptions, Command):
 
     out: Out
     """Directory for frames.h5 and shards/."""
-    episodes: int = 10_000
-    """Episodes to play (count)."""
+    episodes: int = dataclasses.field(default=10_000, metadata=changeable())
+    """Episodes to play (count); a later start may ask for more."""
     policy: str = "walk"
     """'walk' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""

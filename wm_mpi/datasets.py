@@ -37,7 +37,8 @@ TABLE = {"number": np.int64, "start": np.int64, "length": np.int64, "seed": np.i
 @dataclass(frozen=True)
 class Episode:
     """One played episode of L steps: frames uint8 [L,64,64,3], actions float32 [L,3], rewards float32 [L], terminated
-    bool [L]; ``seed`` is the track's."""
+    bool [L]; ``seed`` is the track's.
+    """
 
     number: int
     seed: int
@@ -114,6 +115,16 @@ def check_shard(path: Path, frames: int | None = None) -> int:
     if held != expected:
         raise UserError(f"{path} is truncated ({held:,} of {expected:,} frames): {fix}")
     return held
+
+
+def shard_holds(path: Path, numbers: Sequence[int]) -> bool:
+    """Whether a shard is there, whole, and has exactly the episodes ``numbers``."""
+    try:
+        check_shard(path)
+    except UserError:
+        return False
+    with h5py.File(path, "r") as file:
+        return file["episodes/number"][:].tolist() == list(numbers)
 
 
 def write_index(directory: Path, shards: Sequence[Path], about: Mapping[str, Any]) -> None:

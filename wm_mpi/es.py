@@ -1,7 +1,5 @@
 """Train the controller: rank 0 runs CMA-ES, the other ranks play CarRacing with frozen V and M."""
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
-
 import math
 import time
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.config import EsConfig, run_command
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError

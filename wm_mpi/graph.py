@@ -1,6 +1,7 @@
 """V + M + C as one ONNX graph, built from plain weight arrays; no Keras and no converter in between."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ class _Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add a node of one output and give that output's name."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
@@ -67,7 +68,7 @@ class _Builder:
 
 
 def _encode(build: _Builder, vae: Weights) -> None:
-    """frames to mu, logvar and z = mu + exp(logvar / 2) noise."""
+    """Frames to mu, logvar and z = mu + exp(logvar / 2) noise."""
     build.node("Cast", ["frames"], "frames_float", to=TensorProto.FLOAT)
     layer = build.node("Transpose", ["frames_float"], "frames_nchw", perm=[0, 3, 1, 2])
     for number in (1, 2, 3, 4):
@@ -92,7 +93,7 @@ def _encode(build: _Builder, vae: Weights) -> None:
 
 
 def _control(build: _Builder, features: int) -> None:
-    """actions = squash(W [z, h] + b), with the parameters of each row's own candidate."""
+    """Actions: squash(W [z, h] + b) with the parameters of each row's own candidate."""
     column = build.node("Unsqueeze", [build.node("Concat", ["z", "h"], "z_h", axis=1),
                                       build.constant("last", [2], np.int64)], "column")
     build.nodes.append(helper.make_node(

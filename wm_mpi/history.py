@@ -159,10 +159,11 @@ class History:
         """The mean of the best validation so far; before the first validation, the latest mean."""
         state = self._state
         validated = state.champion is not None
+        assert state.best_candidate is not None
         about = {"kind": "champion", "generation": state.champion_generation if validated else strategy.generation,
                  "validation_mean": state.best_validation if validated else None, "best_return": state.best_return}
         save_arrays(self._run.champion, {
-            "parameters": state.champion if validated else strategy.mean,
+            "parameters": strategy.mean if state.champion is None else state.champion,
             "latest_mean": strategy.mean, "best_candidate": state.best_candidate}, about)
 
     def _make_good(self, strategy: Strategy) -> None:

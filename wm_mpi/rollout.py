@@ -81,7 +81,7 @@ class Rollout:
         A vector environment steps all its parts, and an ended one may not be stepped: slots without a task restart on a
         track that nobody counts, unless the environment says in its metadata that it skips ended parts.
         """
-        seeds = [0] * self.capacity
+        seeds: Any = [0] * self.capacity  # VectorEnv's own type hint forgets lists
         fresh = np.zeros(self.capacity, np.bool_)
         for number, slot in enumerate(self._slots):
             indexed = tasks.take(wait=not any(self._slots)) if slot is None else None
@@ -96,7 +96,7 @@ class Rollout:
         if not self._env.metadata.get("skips_ended", False):
             fresh |= self._ended
         if fresh.any():
-            observations, _ = self._env.reset(seed=list(seeds), options={"reset_mask": fresh})
+            observations, _ = self._env.reset(seed=seeds, options={"reset_mask": fresh})
             self._frames = policy_frame(observations)
             self._ended &= ~fresh
 

@@ -132,6 +132,30 @@ def _cpu_model() -> str:
     return platform.processor()
 
 
+def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[str]) -> None:
+    """Create an output directory with ``config.json`` and ``environment.json``, or check that its config is this one.
+
+    Args:
+        path: the directory.
+        config: the configuration as JSON values.
+        changeable: fields that a later start may change (how long to run, say).
+
+    Raises:
+        UserError: the directory holds results of another configuration, or cannot be written.
+    """
+    recorded = path / "config.json"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for torn in path.rglob(".*.tmp"):  # a kill -9 leaves what atomic_path had begun
+            torn.unlink(missing_ok=True)
+        if recorded.exists():
+            _same(recorded, read_json(recorded, "delete the directory or restore the file"), config, changeable)
+        write_json(recorded, config)
+        write_json(path / "environment.json", environment())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
 class RunDir:
     """Names of everything that an ``es`` run writes; nothing else builds such a path."""
 
@@ -148,23 +172,9 @@ class RunDir:
         self.report = self.path / "report.html"
 
     def begin(self, config: dict[str, Any], changeable: frozenset[str]) -> None:
-        """Create the directory and record the configuration, or check that it is the recorded one.
-
-        Args:
-            config: the configuration as JSON values.
-            changeable: fields that a later start may change (how long to run, say).
-
-        Raises:
-            UserError: the directory holds a run of another configuration, or cannot be written.
-        """
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be created: {error.strerror}") from None
-        if self.config.exists():
-            _same(self.config, read_json(self.config, "delete the run directory or restore the file"), config, changeable)
-        write_json(self.config, config)
-        write_json(self.environment, environment())
+        """``begin_directory`` for a run."""
+        begin_directory(self.path, config, changeable)
+        self.checkpoints.mkdir(exist_ok=True)
 
     def save_checkpoint(self, generation: int, data: bytes, keep: int = 2) -> None:
         """Write ``checkpoint/NNNNNN.ckpt`` atomically and remove all but the newest ``keep``."""
@@ -183,5 +193,5 @@ def _same(path: Path, old: dict[str, Any], new: dict[str, Any], changeable: froz
                  for name in sorted(old.keys() | new.keys())
                  if name not in changeable and old.get(name) != new.get(name)]
     if different:
-        raise UserError(f"{path.parent} holds a run of another configuration ({'; '.join(different)}): "
+        raise UserError(f"{path.parent} holds results of another configuration ({'; '.join(different)}): "
                         "give another --out, or the same flags to go on with it")

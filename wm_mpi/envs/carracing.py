@@ -40,7 +40,7 @@ def make_gymnasium(lap_complete_percent: float) -> gymnasium.Env:
 
 
 def make_gym(lap_complete_percent: float) -> gymnasium.Env:
-    """gym 0.26.2's class behind Gymnasium's interface.
+    """Gym 0.26.2's class behind Gymnasium's interface.
 
     Raises:
         UserError: gym, Box2D or pygame is missing.
@@ -64,7 +64,7 @@ class GymCarRacing(gymnasium.Env):
     def __init__(self, env: Any) -> None:
         self._env = env
         self.render_mode = None
-        self.action_space = gymnasium.spaces.Box(np.float32([-1, 0, 0]), np.float32([1, 1, 1]))
+        self.action_space = gymnasium.spaces.Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], np.float32))
         self.observation_space = gymnasium.spaces.Box(0, 255, (96, 96, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[npt.NDArray, dict]:

@@ -23,8 +23,13 @@ Arrays = dict[str, npt.NDArray]
 class Batch(Protocol):
     """Arrays for one step, and the data set's rows they came from."""
 
-    arrays: Arrays
-    rows: npt.NDArray[np.int64]
+    @property
+    def arrays(self) -> Arrays:
+        """Arrays by name."""
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Row in the data set of each item."""
 
 
 def named_weights(model: Any) -> dict[str, Any]:
@@ -122,6 +127,12 @@ def _require_finite(logs: dict[str, float], batch: Batch, locate: Callable[[npt.
     if bad:
         raise UserError(f"{', '.join(bad)} became NaN or infinite at the batch of {locate(batch.rows)}: look at these "
                         "frames, lower --learning-rate, or resume from the last checkpoint by running the command again")
+
+
+def configure(precision: str, seed: int) -> None:
+    """Set Keras's dtype policy and all its global seeds, before a model is built."""
+    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(seed)
 
 
 def backend() -> str:

@@ -71,7 +71,8 @@ class Vae(keras.Model):
 
     def decode(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Frames that latents [B, 32] stand for, uint8 [B, 64, 64, 3]."""
-        return np.round(ops.convert_to_numpy(self.decoder(latents, training=False)).astype(np.float32) * 255).astype(np.uint8)
+        frames = ops.convert_to_numpy(self.decoder(latents, training=False))
+        return np.round(frames.astype(np.float32) * 255).astype(np.uint8)
 
     def parts(self) -> dict[str, keras.Model]:
         """The named parts whose layers hold weights."""

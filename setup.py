@@ -1,0 +1,41 @@
+"""Package metadata. Tool configuration is in pyproject.toml, tested versions in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(line.split('"')[1] for line in (HERE / "wm_mpi" / "__init__.py").read_text().splitlines()
+               if line.startswith("__version__"))
+
+setup(
+    name="wm_mpi",
+    version=VERSION,
+    description="World Models (Ha and Schmidhuber, 2018) trained over MPI with CMA-ES",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["wm_mpi", "wm_mpi.*"]),
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "mpi4py>=4.1",
+        "numpy>=2.0",
+        "tensorflow>=2.20",
+        "keras>=3.10",
+        "gymnasium[box2d]>=1.2",
+        "cma>=4.0",
+        "h5py>=3.12",
+        "pyvirtualdisplay>=3.0",
+        "onnx>=1.17",
+        "onnxruntime>=1.20",
+        "tyro>=1.0",
+        "tqdm>=4.66",
+        "tensorboardX>=2.6",
+        "matplotlib>=3.9",
+    ],
+    extras_require={
+        "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place
+        "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "psutil>=6", "ruff>=0.8", "mypy>=1.13"],
+    },
+)

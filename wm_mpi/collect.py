@@ -1,0 +1,121 @@
+"""Play episodes for first data: over MPI to episode files, packed into HDF5 shards, shown as one data set by frames.h5."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import wm_mpi.single_thread  # noqa: F401  isort: split
+from wm_mpi.behaviour import LinearBehaviour, WalkPolicy
+from wm_mpi.config import CollectConfig, run_command
+from wm_mpi.datasets import check_shard, load_arrays, shard_holds, write_index, write_shard
+from wm_mpi.envs import EnvSpec, display, make_env
+from wm_mpi.errors import UserError
+from wm_mpi.policy import Policy
+from wm_mpi.pool import Pool, Tasks, open_pool
+from wm_mpi.progress import Progress
+from wm_mpi.recording import EpisodeRecorder
+from wm_mpi.rollout import Rollout, Task, make_policy
+from wm_mpi.rundir import RunDir, begin_directory, read_json
+from wm_mpi.seeding import Stream, episode_seed
+
+
+def main(config: CollectConfig) -> None:
+    """Collect or go on collecting; worker ranks serve inside ``open_pool`` and come out with None."""
+    if config.env == "toy":
+        raise UserError("--env toy shows no frames, there is nothing to collect: use a CarRacing environment")
+    with display(config.display), open_pool(lambda: Collector(config)) as pool:
+        if pool is not None:
+            collect(config, pool)
+
+
+def collect(config: CollectConfig, pool: Pool) -> None:
+    """Play missing episodes, pack missing shards, write the index, remove what was packed."""
+    out = Path(config.out)
+    begin_directory(out, config.values(), config.changeable_fields())
+    everything = range(-(-config.episodes // config.shard_episodes))
+    todo = [shard for shard in everything if not shard_holds(_shard(config, shard), _numbers(config, shard))]
+    missing = [number for shard in todo for number in _numbers(config, shard) if not _episode(config, number).exists()]
+    print(f"{config.episodes} episodes wanted, {len(missing)} to play ({pool.workers} at work)")
+    frames = 0
+    with Progress(None, config.episodes, config.episodes - len(missing)) as progress:
+        tasks = [Task(0, episode_seed(config.seed, Stream.COLLECTION, 0, number)) for number in missing]
+
+        def arrived(_: int, played: Any) -> None:
+            nonlocal frames
+            frames += played.frames
+            progress.advance()
+
+        pool.run(("play", missing), tasks, arrived)
+    with Progress(None, len(todo), unit="shard") as progress:
+        pool.run(("pack", None), todo, lambda *_: progress.advance())
+    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
+    shards = [_shard(config, shard) for shard in everything]
+    write_index(out, shards, {**spec.describe(), "policy": config.policy, "seed": config.seed})
+    shutil.rmtree(out / "episodes", ignore_errors=True)
+    total = sum(check_shard(path) for path in shards)
+    print(f"finished: {config.episodes} episodes, {total:,} frames ({frames:,} of them now) in {out / 'frames.h5'}")
+
+
+class Collector:
+    """A rank's worker: plays episodes into files, and packs shards."""
+
+    def __init__(self, config: CollectConfig) -> None:
+        """Build environments and policy.
+
+        Raises:
+            UserError: the environment is not installed, or --policy is neither a name nor a run.
+        """
+        self._config = config
+        spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
+        policy, self._parameters = _policy(config)
+        self._recorder = EpisodeRecorder(config.width, lambda number: _episode(config, number))
+        self._rollout = Rollout(make_env(spec, config.width), policy, recorder=self._recorder)
+        self.capacity = config.width
+
+    def run(self, shared: tuple[str, Any], tasks: Tasks) -> Iterator[tuple[int, Any]]:
+        """Play tasks (``shared`` names the episodes' numbers) or pack shards."""
+        kind, numbers = shared
+        if kind == "play":
+            self._recorder.numbers = numbers
+            yield from self._rollout.run(self._parameters, tasks)
+            return
+        while (indexed := tasks.take(wait=True)) is not None:
+            index, shard = indexed
+            episodes = [_episode(self._config, number) for number in _numbers(self._config, shard)]
+            write_shard(_shard(self._config, shard), episodes)
+            yield index, None
+
+
+def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
+    """The driving policy and its parameters, shape (1, parameters)."""
+    if config.policy in ("walk", "linear"):
+        policy = WalkPolicy(config.width) if config.policy == "walk" else LinearBehaviour(config.width)
+        return policy, np.empty((1, 0))
+    run = RunDir(config.policy)
+    if not run.config.exists():
+        raise UserError(f"--policy {config.policy} is neither 'walk' nor 'linear' nor the directory of an es run")
+    arrays, _ = load_arrays(run.champion, f"{run.path} has no champion yet: run es for a generation first")
+    settings = read_json(run.config, "it is not the directory of an es run")
+    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
+    return make_policy(spec, settings["world"], config.width, settings["deterministic"]), arrays["parameters"][None]
+
+
+def _numbers(config: CollectConfig, shard: int) -> range:
+    """Episodes of a shard."""
+    return range(shard * config.shard_episodes, min((shard + 1) * config.shard_episodes, config.episodes))
+
+
+def _shard(config: CollectConfig, shard: int) -> Path:
+    return Path(config.out) / "shards" / f"{shard:05d}.h5"
+
+
+def _episode(config: CollectConfig, number: int) -> Path:
+    return Path(config.out) / "episodes" / f"{number:06d}.h5"
+
+
+if __name__ == "__main__":
+    run_command("collect", CollectConfig, main)

@@ -1,0 +1,40 @@
+"""The policy in Keras, one frame at a time: slow and plain, the reference that ``policy.onnx`` must equal."""
+
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from wm_mpi.models.rnn import HIDDEN, MdnRnn
+from wm_mpi.models.training import Arrays, set_weights
+from wm_mpi.models.vae import LATENTS, Vae
+
+
+class KerasPolicy:
+    """V, M and C from their Keras layers, with z = mu; a ``policy.Policy``."""
+
+    def __init__(self, vae: Arrays, rnn: Arrays, width: int) -> None:
+        """Load weights by name; state for ``width`` slots."""
+        self._vae, self._rnn = Vae(), MdnRnn(LATENTS)
+        set_weights(self._vae, vae, "V")
+        set_weights(self._rnn, rnn, "M")
+        self._cell = self._rnn.network.get_layer("lstm").cell
+        self.parameters = 3 + 3 * (LATENTS + HIDDEN)
+        self._h, self._c = np.zeros((2, width, HIDDEN), np.float32)
+        self._controller = np.zeros((width, self.parameters), np.float32)
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot``; there is no noise."""
+        self._controller[slot] = parameters
+        self._h[slot] = self._c[slot] = 0
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions, shape (width, 3), of frames uint8 [width, 64, 64, 3]."""
+        z, _ = self._vae.encode(observations)
+        features = np.concatenate([z, self._h], axis=1)
+        weights = self._controller[:, 3:].reshape(-1, 3, features.shape[1])
+        squashed = np.tanh(np.einsum("baf,bf->ba", weights, features) + self._controller[:, :3])
+        actions = np.stack([squashed[:, 0], (squashed[:, 1] + 1) / 2, np.maximum(squashed[:, 2], 0)], axis=1)
+        _, (h, c) = self._cell(np.concatenate([z, actions], axis=1), [ops.convert_to_tensor(self._h),
+                                                                      ops.convert_to_tensor(self._c)])
+        self._h, self._c = ops.convert_to_numpy(h), ops.convert_to_numpy(c)
+        return actions.astype(np.float64)

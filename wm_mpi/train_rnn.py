@@ -1,0 +1,42 @@
+"""Train M on encoded episodes: Keras on GPU or CPU, streamed from disk, resumable after any epoch."""
+
+from pathlib import Path
+
+from wm_mpi.batches import sequence_batches, split_episodes
+from wm_mpi.config import RnnConfig, run_command
+from wm_mpi.datasets import open_latents
+from wm_mpi.models.rnn import MdnRnn
+from wm_mpi.models.training import Trainer, backend, configure
+from wm_mpi.rundir import begin_directory
+from wm_mpi.weights import locate, resume, save
+
+CLIP = 1.0
+"""Gradients are clipped to +-1, as in the paper's code."""
+
+
+def main(config: RnnConfig) -> None:
+    """Train, or go on after the last finished epoch."""
+    configure(config.precision, config.seed)
+    with open_latents(config.data) as data:
+        out = Path(config.out)
+        begin_directory(out, config.values(), config.changeable_fields())
+        train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
+        sequence = min(config.sequence, int(data.lengths.max()))
+        epochs = -(-config.steps // config.steps_per_epoch)
+        checks = max(1, min(10, config.steps_per_epoch // 10))
+        print(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
+        trainer = Trainer(MdnRnn(data.read("mu", 0, 1).shape[1], config.seed), config.learning_rate, out, CLIP)
+        done = resume(trainer, out, data)
+        for epoch in range(done + 1, epochs + 1):
+            trainer.epoch(
+                epoch, epochs,
+                sequence_batches(data, train, config.batch_size, sequence, config.steps_per_epoch, (config.seed, epoch)),
+                config.steps_per_epoch,
+                sequence_batches(data, held_out, config.batch_size, sequence, checks, (config.seed, 0)),
+                lambda rows: locate(data, rows))
+            save(trainer, out, epoch, data, {"kind": "rnn", "vae": data.about["vae"]})
+        print(f"finished: {max(done, epochs)} epochs, weights in {out / 'weights.h5'}")
+
+
+if __name__ == "__main__":
+    run_command("train_rnn", RnnConfig, main)

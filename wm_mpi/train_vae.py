@@ -1,0 +1,36 @@
+"""Train V on collected frames: Keras on GPU or CPU, streamed from disk, resumable after any epoch."""
+
+from pathlib import Path
+
+from wm_mpi.batches import frame_batches, frame_steps, split_episodes
+from wm_mpi.config import VaeConfig, run_command
+from wm_mpi.datasets import open_frames
+from wm_mpi.models.training import Trainer, backend, configure
+from wm_mpi.models.vae import Vae
+from wm_mpi.rundir import begin_directory
+from wm_mpi.weights import locate, resume, save
+
+
+def main(config: VaeConfig) -> None:
+    """Train, or go on after the last finished epoch."""
+    configure(config.precision, config.seed)
+    with open_frames(config.data) as data:
+        out = Path(config.out)
+        begin_directory(out, config.values(), config.changeable_fields())
+        train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
+        steps = frame_steps(data, train, config.batch_size)
+        print(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
+        trainer = Trainer(Vae(config.kl_tolerance, config.seed), config.learning_rate, out)
+        done = resume(trainer, out, data)
+        for epoch in range(done + 1, config.epochs + 1):
+            trainer.epoch(
+                epoch, config.epochs,
+                frame_batches(data, train, config.batch_size, config.buffer_frames, (config.seed, epoch)), steps,
+                frame_batches(data, held_out, config.batch_size, config.buffer_frames, None),
+                lambda rows: locate(data, rows))
+            save(trainer, out, epoch, data, {"kind": "vae", "kl_tolerance": config.kl_tolerance})
+        print(f"finished: {max(done, config.epochs)} epochs, weights in {out / 'weights.h5'}")
+
+
+if __name__ == "__main__":
+    run_command("train_vae", VaeConfig, main)
