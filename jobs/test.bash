@@ -3,7 +3,7 @@
 # Arguments go to pytest:  bash jobs/test.bash -k pool
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-WM_EXTRAS="${WM_EXTRAS:-mpi,test}"
+WM_EXTRAS="${WM_EXTRAS:-mpi,gym,test}"
 # shellcheck source=jobs/setup.bash
 . jobs/setup.bash
 setup_environment

@@ -233,7 +233,8 @@ def write_latents(path: Path, frames: Dataset, encoded: Iterable[tuple[npt.NDArr
         for mu, logvar in encoded:
             for name, values in (("mu", mu), ("logvar", logvar)):
                 if name not in file:
-                    file.create_dataset(name, (len(frames), mu.shape[1]), np.float16, chunks=(1024, mu.shape[1]))
+                    file.create_dataset(name, (len(frames), mu.shape[1]), np.float16,
+                                        chunks=(min(1024, len(frames)), mu.shape[1]))
                 file[name][position:position + len(values)] = values
             position += len(mu)
         if position != len(frames):

@@ -1,7 +1,10 @@
 """CMA-ES (Hansen) through pycma, maximising returns. The only file that imports pycma."""
 
+import contextlib
 import pickle
+import sys
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +12,22 @@ import numpy.typing as npt
 from wm_mpi.errors import UserError
 from wm_mpi.seeding import generator
 
-with warnings.catch_warnings():  # pycma announces optional packages on import
-    warnings.simplefilter("ignore")
+
+@contextlib.contextmanager
+def _without_plots() -> Iterator[None]:
+    """Hide matplotlib, which pycma would load for its optional plots: 40 MB and half a second for every rank."""
+    names = [name for name in ("matplotlib", "matplotlib.pyplot") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None makes an import fail
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for name in names:
+                del sys.modules[name]
+
+
+with _without_plots():
     import cma
 
 STATE_VERSION = 1

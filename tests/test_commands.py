@@ -1,0 +1,48 @@
+"""What a newcomer types: help, the list of commands, job files."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, succeed
+
+from wm_mpi.__main__ import COMMANDS
+
+
+def test_the_list_of_commands() -> None:
+    said = subprocess.run([sys.executable, "-m", "wm_mpi"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert [line.split()[2].removeprefix("wm_mpi.") for line in said.splitlines() if "-m wm_mpi." in line] == [
+        name for name, *_ in COMMANDS]
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in COMMANDS])
+@pytest.mark.parametrize("preset", ["paper", "laptop", "smoke"])
+def test_help_shows_every_option_with_its_preset(name: str, preset: str) -> None:
+    from wm_mpi import config
+    config_class = next(each for each in vars(config).values() if isinstance(each, type)
+                        and each.__name__.lower() == f"{name.replace('_', '').replace('train', '')}config")
+    if preset == "paper":
+        said = succeed(name, "--help", env={"COLUMNS": "200"})
+        import dataclasses
+        for field in dataclasses.fields(config_class):
+            assert f"--{field.name.replace('_', '-')}" in said
+    required = {field: "x" for field in ("out", "data", "vae", "rnn", "run") if field in config_class.__dataclass_fields__}
+    flags = [part for field, value in required.items() for part in (f"--{field}", value)]
+    parsed = config.parse(config_class, name, [*flags, "--preset", preset])
+    assert parsed.preset == preset
+    for field, value in config_class.presets[preset].items():
+        assert getattr(parsed, field) == value
+    explicit = next(iter(config_class.presets["smoke"]), None)
+    if explicit:
+        parsed = config.parse(config_class, name, [*flags, f"--{explicit.replace('_', '-')}", "77", f"--preset={preset}"])
+        assert getattr(parsed, explicit) == 77
+
+
+@pytest.mark.parametrize("script", sorted([*ROOT.glob("jobs/*.bash"), ROOT / ".ci" / "run"]), ids=lambda path: path.name)
+def test_scripts_are_clean(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", "-x", script.relative_to(ROOT)], check=True, cwd=ROOT)
+    assert script.stat().st_mode & 0o111 or script.name == "setup.bash"

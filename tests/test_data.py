@@ -1,0 +1,160 @@
+"""HDF5 files and the batches cut from them."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from wm_mpi.batches import frame_batches, frame_steps, sequence_batches, split_episodes
+from wm_mpi.datasets import (
+    Episode,
+    load_arrays,
+    open_frames,
+    save_arrays,
+    shard_holds,
+    write_episode,
+    write_index,
+    write_shard,
+)
+from wm_mpi.errors import UserError
+
+LENGTHS = (40, 7, 300, 33)
+
+
+def episode(number: int, length: int) -> Episode:
+    rng = np.random.default_rng(number)
+    frames = rng.integers(0, 256, (length, 64, 64, 3), dtype=np.uint8)
+    frames[:, 0, 0, 0] = number
+    frames[:, 0, 0, 1], frames[:, 0, 0, 2] = np.divmod(np.arange(length), 256)
+    return Episode(number, 1000 + number, frames, rng.random((length, 3), np.float32), rng.random(length, np.float32),
+                   np.arange(length) == length - 1)
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    for number, length in enumerate(LENGTHS):
+        write_episode(tmp_path / "episodes" / f"{number}.h5", episode(number, length))
+    shards = [tmp_path / "shards" / f"0000{shard}.h5" for shard in range(2)]
+    for shard, path in enumerate(shards):
+        write_shard(path, [tmp_path / "episodes" / f"{number}.h5" for number in (2 * shard, 2 * shard + 1)])
+    write_index(tmp_path, shards, {"env": "test"})
+    return tmp_path
+
+
+def test_what_is_written_is_read(frames: Path) -> None:
+    with open_frames(frames) as data:
+        assert len(data) == sum(LENGTHS) and data.lengths.tolist() == list(LENGTHS)
+        assert data.about == {"env": "test"} and data.table["seed"].tolist() == [1000, 1001, 1002, 1003]
+        for number, start in enumerate(data.starts):
+            expected = episode(number, LENGTHS[number])
+            for field in ("frames", "actions", "rewards", "terminated"):
+                np.testing.assert_array_equal(data.read(field, start, start + LENGTHS[number]), getattr(expected, field))
+            assert data.table["return"][number] == pytest.approx(expected.rewards.sum(), rel=1e-6)
+
+
+def test_anyone_can_read_it_with_plain_h5py(frames: Path) -> None:
+    with h5py.File(frames / "frames.h5") as file:
+        assert file["frames"].is_virtual and file["frames"].shape == (sum(LENGTHS), 64, 64, 3)
+        np.testing.assert_array_equal(file["frames"][47], episode(2, 300).frames[0])
+    with h5py.File(frames / "shards" / "00001.h5") as file:
+        assert file["frames"].chunks[0] == 32 and file["frames"].compression == "gzip"
+
+
+def test_the_data_set_can_be_moved(frames: Path, tmp_path: Path) -> None:
+    moved = frames.rename(tmp_path.parent / f"{tmp_path.name}-moved")
+    with open_frames(moved) as data:
+        assert data.read("frames", 0, 1)[0, 0, 0, 0] == 0 and data.read("frames", 340, 350).any()
+
+
+def test_missing_and_truncated_shards_are_named(frames: Path) -> None:
+    shard = frames / "shards" / "00001.h5"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    assert not shard_holds(shard, (2, 3))
+    with pytest.raises(UserError, match=r"00001\.h5 is truncated or damaged .*run the same collect"), open_frames(frames):
+        pass
+    shard.unlink()
+    with pytest.raises(UserError, match=r"00001\.h5 is missing"), open_frames(frames):
+        pass
+    shard.write_bytes(whole)
+    with h5py.File(shard, "r+") as file:
+        file["frames"].resize(100, axis=0)
+    with pytest.raises(UserError, match=r"00001\.h5 is truncated \(100 of 333 frames\)"), open_frames(frames):
+        pass
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.h5"
+    save_arrays(path, {"a/b": np.arange(3)}, {"kind": "x"})
+    with pytest.raises(TypeError):
+        save_arrays(path, {"a/b": object()}, {})  # type: ignore[dict-item]
+    arrays, about = load_arrays(path, "")
+    assert arrays["a/b"].tolist() == [0, 1, 2] and about == {"kind": "x"}
+    assert [each.name for each in tmp_path.iterdir()] == ["weights.h5"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 1000])
+def test_split_is_by_episode_disjoint_and_seeded(count: int) -> None:
+    train, held_out = split_episodes(count, 0.1, 5)
+    if count > 1:
+        assert sorted([*train, *held_out]) == list(range(count))
+    assert len(train) and len(held_out) == max(1, round(count / 10))
+    assert all(np.array_equal(a, b) for a, b in zip((train, held_out), split_episodes(count, 0.1, 5), strict=True))
+    if count == 1000:
+        assert not np.array_equal(held_out, split_episodes(count, 0.1, 6)[1])
+        assert held_out.max() - held_out.min() > 500  # not by position
+
+
+@pytest.mark.parametrize("buffer", [1, 64, 10_000])
+def test_every_frame_once_an_epoch(frames: Path, buffer: int) -> None:
+    with open_frames(frames) as data:
+        chosen = np.array([0, 2, 3])
+        orders = []
+        for epoch in (1, 1, 2):
+            rows = []
+            for batch in frame_batches(data, chosen, 25, buffer, (9, epoch)):
+                for row, frame in zip(batch.rows, batch.arrays["frames"], strict=True):
+                    number = int(np.searchsorted(data.starts, row, side="right")) - 1
+                    assert frame[0, 0].tolist() == [number, *divmod(row - data.starts[number], 256)]
+                rows.extend(batch.rows.tolist())
+            orders.append(rows)
+            assert sorted(rows) == [*range(0, 40), *range(47, 380)]
+        assert orders[0] == orders[1] != orders[2]
+        assert frame_steps(data, chosen, 25) == -(-373 // 25)
+        straight = np.concatenate([batch.rows for batch in frame_batches(data, chosen, 25, buffer, None)])
+        assert straight.tolist() == sorted(orders[0])
+
+
+class Latents:
+    """Latents whose numbers tell where they are from."""
+
+    starts, lengths = np.array([0, 5, 105]), np.array([5, 100, 30])
+
+    def read(self, field: str, start: int, stop: int) -> np.ndarray:
+        rows = np.arange(start, stop, dtype=np.float32)
+        return rows if field in ("rewards", "terminated") else np.repeat(rows[:, None], 3 if field == "actions" else 32, 1)
+
+
+def test_sequences_align_latents_actions_and_masks() -> None:
+    for batch in sequence_batches(Latents(), np.array([0, 1, 2]), 16, 20, 5, (1, 2)):
+        a = batch.arrays
+        assert a["mu"].shape == (16, 21, 32) and a["actions"].shape == (16, 20, 3)
+        for item, row in enumerate(batch.rows):
+            end = {0: 5, 1: 105, 2: 135}[int(np.searchsorted(Latents.starts, row, side="right")) - 1]
+            steps = min(20, end - row)
+            assert a["mask"][item].sum() == steps
+            assert a["z_mask"][item].sum() == min(20, end - row - 1)
+            np.testing.assert_array_equal(a["actions"][item, :steps, 0], np.arange(row, row + steps))
+            np.testing.assert_array_equal(a["mu"][item, :steps, 0], np.arange(row, row + steps))
+            if a["z_mask"][item, 19]:  # the target of the last input is there
+                assert a["mu"][item, 20, 0] == row + 20
+
+
+def test_a_reader_that_fails_raises_in_the_consumer(frames: Path) -> None:
+    class Broken(Latents):
+        def read(self, field: str, start: int, stop: int) -> np.ndarray:
+            raise UserError("shard 3 is gone")
+
+    with pytest.raises(UserError, match="shard 3 is gone"):
+        list(frame_batches(Broken(), np.array([1]), 10, 100, None))

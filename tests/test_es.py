@@ -1,0 +1,222 @@
+"""The ES loop: the optimum, the same numbers on any number of ranks, resumed or killed, and what it refuses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT, command, refuse, succeed
+
+from wm_mpi.datasets import load_arrays
+from wm_mpi.envs.toy import Toy, optimum
+from wm_mpi.seeding import Stream, episode_seed, track_seed
+from wm_mpi.strategy import Strategy
+
+TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)
+TIMING = {"seconds", "frames_per_second", "busy_share"}
+
+
+def metrics(run: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMING} for row in rows]
+
+
+def same(left: Path, right: Path) -> None:
+    """Two runs agree to the last digit: metrics apart from timing, champion, and the set of journalled episodes."""
+    assert metrics(left) == metrics(right)
+    assert (left / "champion.h5").read_bytes() == (right / "champion.h5").read_bytes()
+    journals = [{tuple(sorted(json.loads(line).items())) for line in (run / "episodes.jsonl").read_text().splitlines()}
+                for run in (left, right)]
+    assert journals[0] == journals[1]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four generations, one process."""
+    run = tmp_path_factory.mktemp("straight") / "run"
+    succeed(*TOY, "--out", run, "--generations", 4)
+    return run
+
+
+def test_the_fields_of_metrics(straight: Path) -> None:
+    rows = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    always = {"generation", "frames", "episodes", "frames_total", "return_mean", "return_best", "return_min", "return_std",
+              "sigma", *TIMING}
+    assert [set(row) for row in rows] == [always, always | {"eval_mean", "eval_std"}] * 2
+    assert [row["frames_total"] for row in rows] == list(np.cumsum([row["frames"] for row in rows]))
+    assert all(row["episodes"] == 24 and row["return_min"] <= row["return_mean"] <= row["return_best"] for row in rows)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_any_number_of_ranks_gives_the_same(ranks: int, straight: Path, tmp_path: Path) -> None:
+    succeed(*TOY, "--out", tmp_path / "run", "--generations", 4, ranks=ranks)
+    same(straight, tmp_path / "run")
+
+
+def test_resumed_equals_straight(straight: Path, tmp_path: Path) -> None:
+    succeed(*TOY, "--out", tmp_path / "run", "--generations", 2, ranks=3)
+    assert "resuming" in succeed(*TOY, "--out", tmp_path / "run", "--generations", 4)
+    same(straight, tmp_path / "run")
+    again = succeed(*TOY, "--out", tmp_path / "run", "--generations", 4)
+    assert "finished: 4 generations" in again
+    same(straight, tmp_path / "run")
+
+
+def test_another_seed_gives_other_numbers(straight: Path, tmp_path: Path) -> None:
+    succeed(*TOY[:-1], 12, "--out", tmp_path / "run", "--generations", 2)
+    assert metrics(tmp_path / "run")[0]["return_mean"] != metrics(straight)[0]["return_mean"]
+
+
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path) -> None:
+    """kill -9 of all processes, five times at moments of a seeded generator, then to the end."""
+    arguments = (*TOY, "--generations", 60)
+    succeed(*arguments, "--out", tmp_path / "straight")
+    rng = np.random.default_rng(ranks)
+    for delay in rng.uniform(0.8, 2.0, 5):
+        process = subprocess.Popen(command(*arguments, "--out", tmp_path / "run", ranks=ranks), env=ENVIRONMENT,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(delay)
+        for pid in subprocess.run(["pgrep", "-f", str(tmp_path / "run")], capture_output=True, text=True).stdout.split():
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        process.wait()
+    succeed(*arguments, "--out", tmp_path / "run", ranks=ranks)
+    same(tmp_path / "straight", tmp_path / "run")
+
+
+def test_a_damaged_newest_checkpoint_falls_back(straight: Path, tmp_path: Path) -> None:
+    succeed(*TOY, "--out", tmp_path / "run", "--generations", 3)
+    newest = sorted((tmp_path / "run" / "checkpoint").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    said = succeed(*TOY, "--out", tmp_path / "run", "--generations", 4)
+    assert f"{newest} is damaged" in said and "resuming" in said and "after generation 2" in said
+    same(straight, tmp_path / "run")
+
+
+def test_es_reaches_the_known_optimum(tmp_path: Path) -> None:
+    """Each of the 15 parameters within 0.01 of the best controller's, validation return within 0.01 of the optimum, 0."""
+    succeed("es", "--env", "toy", "--out", tmp_path / "run", "--popsize", 16, "--episodes", 4, "--sigma", 0.5,
+            "--generations", 300, "--eval-every", 10, "--eval-episodes", 8, "--stop-at", -0.001, ranks=3)
+    arrays, about = load_arrays(tmp_path / "run" / "champion.h5", "")
+    np.testing.assert_allclose(arrays["parameters"], optimum(), atol=0.01)
+    assert about["validation_mean"] >= -0.001
+    assert len(metrics(tmp_path / "run")) < 300, "--stop-at should have ended it before"
+    said = succeed("evaluate", "--run", tmp_path / "run", "--episodes", 20, "--json", tmp_path / "verdict.json", ranks=3)
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    assert -0.01 < verdict["mean"] <= 0 and verdict["laps"] == 1 and "100% of laps" in said
+
+
+def test_carracing_on_one_and_three_ranks(pipeline: Path, tmp_path: Path) -> None:
+    """Real frames, V and M in the loop; also two slots a rank, where episodes are refilled in lock-step."""
+    arguments = ("es", "--preset", "smoke", "--world", pipeline / "world", "--max-frames", 40, "--width", 2)
+    succeed(*arguments, "--out", tmp_path / "one")
+    succeed(*arguments, "--out", tmp_path / "three", ranks=3)
+    same(tmp_path / "one", tmp_path / "three")
+    said = succeed("evaluate", "--preset", "smoke", "--run", tmp_path / "one", "--json", tmp_path / "a.json", ranks=3)
+    succeed("evaluate", "--preset", "smoke", "--run", tmp_path / "three", "--json", tmp_path / "b.json")
+    results = [json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json")]
+    assert results[0]["returns"] == results[1]["returns"] and results[0]["interval"] == results[1]["interval"]
+    assert re.search(r"^-?\d+\.\d ± \d+\.\d over 4 test tracks", said)
+    assert {"mean", "std", "interval", "returns", "frames", "laps", "env", "tracks"} <= results[0].keys()
+    assert len((tmp_path / "one" / "evaluations.jsonl").read_text().splitlines()) == 1
+    succeed("evaluate", "--preset", "smoke", "--run", tmp_path / "one", "--tracks", "5:7", "--json", tmp_path / "c.json")
+    assert json.loads((tmp_path / "c.json").read_text())["tracks"] == [5, 6]
+
+
+def test_a_champion_collects(pipeline: Path, tmp_path: Path) -> None:
+    succeed("es", "--preset", "smoke", "--world", pipeline / "world", "--max-frames", 10, "--generations", 1,
+            "--out", tmp_path / "run")
+    said = succeed("collect", "--preset", "smoke", "--policy", tmp_path / "run", "--episodes", 2, "--max-frames", 10,
+                   "--out", tmp_path / "frames")
+    assert "2 episodes, 20 frames" in said
+    assert "neither 'walk' nor 'linear'" in refuse("collect", "--policy", tmp_path, "--out", tmp_path / "f")
+
+
+def test_streams_never_meet_and_depend_on_all_of_their_key() -> None:
+    keys = [(seed, stream, generation, episode) for seed in (0, 1) for stream in Stream for generation in (0, 1, 2)
+            for episode in (0, 1, 2)]
+    seeds = [episode_seed(*key) for key in keys]
+    assert len({seed.track for seed in seeds}) == len({seed.noise for seed in seeds}) == len(keys)
+    assert seeds == [episode_seed(*key) for key in keys]
+    assert all(0 <= seed.track < 2**31 for seed in seeds)
+    assert track_seed(0, 17).track == 17 and track_seed(0, 17).noise != track_seed(0, 18).noise
+
+
+def test_the_strategy_is_plain_pycma() -> None:
+    import cma
+    rng = np.random.default_rng(np.random.SeedSequence((5, 0xC3A)))
+    plain = cma.CMAEvolutionStrategy(np.zeros(10), 0.3, {"popsize": 6, "seed": np.nan, "verbose": -9, "verb_log": 0,
+                                                         "randn": lambda *size: rng.standard_normal(size)})
+    ours = Strategy(10, 6, 0.3, 5)
+    for _ in range(5):
+        candidates = ours.ask()
+        expected = plain.ask()
+        np.testing.assert_array_equal(candidates, expected)
+        returns = -np.sum((candidates - 1) ** 2, axis=1)  # higher is better
+        ours.tell(returns)
+        plain.tell(expected, list(-returns))
+        ours = Strategy.loads(ours.dumps())
+    np.testing.assert_array_equal(ours.mean, plain.mean)
+    assert ours.sigma == plain.sigma and ours.generation == 5
+
+
+def test_a_run_of_another_configuration_is_refused(straight: Path) -> None:
+    before = {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
+    said = refuse(*TOY[:4], 6, *TOY[5:], "--out", straight, "--generations", 4)
+    assert "popsize: 8 there, 6 now" in said
+    assert before == {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
+
+
+def test_a_return_that_is_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wm_mpi.config import EsConfig
+    from wm_mpi.errors import UserError
+    from wm_mpi.es import main
+    monkeypatch.setattr(Toy, "step", lambda self, action: (self._observe(), float("nan"), True, False, {}))
+    with pytest.raises(UserError, match=r"candidate 0 of generation 1 has the return nan on track \d+"):
+        main(EsConfig(out=str(tmp_path / "run"), env="toy", popsize=4, episodes=1))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("flags,sentence", [
+    (("--popsize", 1), "--popsize is 1, but must be at least 2"),
+    (("--sigma", 0), "--sigma is 0.0, but must be above 0"),
+    (("--seed", -1), "--seed is -1, but must be at least 0"),
+    (("--env", "gymnasium"), "needs --world"),
+])
+def test_bad_values(flags: tuple, sentence: str, tmp_path: Path) -> None:
+    assert sentence in refuse("es", "--env", "toy", "--out", tmp_path / "run", *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "gone", "manifest"])
+def test_a_damaged_world(damage: str, copied: Path) -> None:
+    graph = copied / "world" / "policy.onnx"
+    if damage == "cut":
+        os.truncate(graph, graph.stat().st_size // 2)
+    elif damage == "text":
+        graph.write_text("not a graph")
+    elif damage == "gone":
+        graph.unlink()
+    else:
+        (copied / "world" / "manifest.json").write_text("{")
+    said = refuse("es", "--preset", "smoke", "--world", copied / "world", "--out", copied / "run", ranks=3)
+    assert ("manifest.json" if damage == "manifest" else "policy.onnx") in said and "freeze again" in said
+    assert not (copied / "run").exists()
+
+
+def test_evaluate_refuses_what_is_no_run(pipeline: Path, tmp_path: Path) -> None:
+    assert "is not the directory of an es run" in refuse("evaluate", "--run", pipeline / "frames")
+    assert "does not exist" in refuse("evaluate", "--run", tmp_path)
+    succeed(*TOY, "--out", tmp_path / "run", "--generations", 1)
+    for tracks in ("7", "9:3", "a:b"):
+        assert "is not a range" in refuse("evaluate", "--run", tmp_path / "run", "--tracks", tracks)
+    (tmp_path / "run" / "champion.h5").write_bytes(b"nothing")
+    assert "champion.h5 is damaged" in refuse("evaluate", "--run", tmp_path / "run")

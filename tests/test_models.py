@@ -1,0 +1,226 @@
+"""V and M against the formulas in NumPy, the training loop, and the frozen graph against Keras."""
+
+import json
+import os
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT, command, refuse, succeed
+
+from wm_mpi.batches import Batch
+from wm_mpi.datasets import load_arrays, open_frames
+from wm_mpi.errors import UserError
+from wm_mpi.graph import build_policy
+from wm_mpi.models.frozen import KerasPolicy
+from wm_mpi.models.rnn import MdnRnn, mixture_nll
+from wm_mpi.models.training import Trainer, get_weights, named_weights
+from wm_mpi.models.vae import Vae
+from wm_mpi.policy import WorldPolicy
+
+
+def test_v_has_the_published_shapes() -> None:
+    shapes = {name: tuple(variable.shape) for name, variable in named_weights(Vae()).items() if name.endswith("kernel")}
+    assert shapes == {
+        "encoder/conv1/kernel": (4, 4, 3, 32), "encoder/conv2/kernel": (4, 4, 32, 64),
+        "encoder/conv3/kernel": (4, 4, 64, 128), "encoder/conv4/kernel": (4, 4, 128, 256),
+        "encoder/mu/kernel": (1024, 32), "encoder/logvar/kernel": (1024, 32), "decoder/dense/kernel": (32, 1024),
+        "decoder/deconv1/kernel": (5, 5, 128, 1024), "decoder/deconv2/kernel": (5, 5, 64, 128),
+        "decoder/deconv3/kernel": (6, 6, 32, 64), "decoder/deconv4/kernel": (6, 6, 3, 32)}
+
+
+def test_m_has_the_published_shapes() -> None:
+    shapes = {name: tuple(variable.shape) for name, variable in named_weights(MdnRnn()).items()}
+    assert shapes["lstm/kernel"] == (35, 1024) and shapes["lstm/recurrent_kernel"] == (256, 1024)
+    assert shapes["mdn/kernel"] == (256, 480) and shapes["reward/kernel"] == (256, 1)
+    forget = np.asarray(named_weights(MdnRnn())["lstm/bias"])[256:512]
+    np.testing.assert_array_equal(forget, 1)
+
+
+def test_the_vae_loss_is_summed_and_floored() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    vae = Vae(kl_tolerance=0.5)
+    said = {name: np.asarray(value) for name, value in vae({"frames": frames}).items()}
+    squared = ((frames / 255.0 - said["reconstruction"]) ** 2).sum(axis=(1, 2, 3))
+    kl = -0.5 * (1 + said["logvar"] - said["mu"] ** 2 - np.exp(said["logvar"])).sum(axis=1)
+    expected = squared.mean() + np.maximum(kl, 16).mean()
+    assert float(vae.compute_loss(x={"frames": frames}, y_pred=said)) == pytest.approx(expected, rel=1e-4)
+    said["mu"] = np.full_like(said["mu"], 2.0)  # far above the floor
+    kl = -0.5 * (1 + said["logvar"] - said["mu"] ** 2 - np.exp(said["logvar"])).sum(axis=1)
+    assert kl.min() > 16
+    assert float(vae.compute_loss(x={"frames": frames}, y_pred=said)) == pytest.approx(squared.mean() + kl.mean(), rel=1e-4)
+
+
+def test_mixture_likelihood_is_a_density_and_stays_finite() -> None:
+    rng = np.random.default_rng(1)
+    density = rng.normal(0, 0.5, (1, 15)).astype(np.float32)
+    grid = np.linspace(-20, 20, 40_001, dtype=np.float32)
+    nll = np.asarray(mixture_nll(np.repeat(density, len(grid), 0), grid))
+    assert np.exp(-nll).sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=1e-3)
+    weights = np.exp(density[0, :5]) / np.exp(density[0, :5]).sum()
+    mean, std = density[0, 5:10], np.exp(density[0, 10:])
+    by_hand = -np.log((weights * np.exp(-0.5 * ((0.3 - mean) / std) ** 2) / std / np.sqrt(2 * np.pi)).sum())
+    assert float(mixture_nll(density, np.float32([0.3]))[0]) == pytest.approx(by_hand, rel=1e-5)
+    extreme = np.concatenate([np.zeros((1, 5)), np.full((1, 5), 1e4), np.full((1, 5), -50.0)], axis=1).astype(np.float32)
+    assert np.isfinite(np.asarray(mixture_nll(extreme, np.float32([-1e4])))).all()
+
+
+def sequences(steps: int = 12) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    shape = (4, steps)
+    arrays = {"mu": rng.normal(size=(4, steps + 1, 32)), "logvar": np.full((4, steps + 1, 32), -2.0),
+              "actions": rng.normal(size=(*shape, 3)), "rewards": rng.normal(size=shape), "terminated": np.zeros(shape),
+              "mask": np.ones(shape), "z_mask": np.ones(shape)}
+    return {name: value.astype(np.float32) for name, value in arrays.items()}
+
+
+def test_masked_steps_do_not_count() -> None:
+    full = sequences()
+    rnn = MdnRnn()
+    said = {name: np.asarray(value) for name, value in rnn(full).items()}
+    full["mask"][:, 6:] = full["z_mask"][:, 5:] = 0
+    before = float(rnn.compute_loss(x=full, y_pred=said))
+    for name in ("rewards", "terminated"):
+        full[name][:, 6:] = 55
+    said["target"] = said["target"].copy()
+    said["target"][:, 5:] = 99
+    assert float(rnn.compute_loss(x=full, y_pred=said)) == before
+
+
+def test_training_learns_and_resumes_exactly(tmp_path: Path) -> None:
+    """Three epochs straight equal one epoch, a restore into new objects, and two more."""
+    batches = [Batch(sequences(), np.arange(4)) for _ in range(5)]
+
+    def train(trainer: Trainer, epochs: range) -> list[dict]:
+        return [trainer.epoch(epoch, 3, iter(batches), 5, iter(batches[:1]), str) for epoch in epochs]
+
+    straight = Trainer(MdnRnn(seed=3), 1e-2, tmp_path / "a", clip=1.0)
+    (tmp_path / "a").mkdir()
+    rows = train(straight, range(1, 4))
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"] < rows[0]["loss"]
+    first = Trainer(MdnRnn(seed=3), 1e-2, tmp_path / "b", clip=1.0)
+    (tmp_path / "b").mkdir()
+    train(first, range(1, 2))
+    second = Trainer(MdnRnn(seed=99), 1e-2, tmp_path / "b", clip=1.0)
+    second.restore(first.state(), "checkpoint")
+    train(second, range(2, 4))
+    for name, value in get_weights(straight.model).items():
+        np.testing.assert_array_equal(value, get_weights(second.model)[name], err_msg=name)
+    assert list((tmp_path / "a" / "tensorboard").iterdir())
+
+
+def test_nan_stops_and_names_the_batch(tmp_path: Path) -> None:
+    bad = sequences()
+    bad["mu"][2, 3, 4] = np.nan
+    batches = [Batch(sequences(), np.arange(4)), Batch(bad, np.arange(100, 104))]
+    trainer = Trainer(MdnRnn(), 1e-3, tmp_path)
+    with pytest.raises(UserError, match=r"NaN or infinite at the batch of rows \[100, 101, 102, 103\]"):
+        trainer.epoch(1, 1, iter(batches), 2, iter(()), lambda rows: f"rows {rows.tolist()}")
+
+
+def test_frozen_policy_equals_keras_on_real_frames(pipeline: Path) -> None:
+    vae, _ = load_arrays(pipeline / "world" / "vae.h5", "")
+    rnn, _ = load_arrays(pipeline / "world" / "rnn.h5", "")
+    frozen, reference = WorldPolicy(pipeline / "world", 3, deterministic=True), KerasPolicy(vae, rnn, 3)
+    rng = np.random.default_rng(3)
+    for slot in range(3):
+        parameters = rng.normal(0, 0.2, 867)
+        frozen.assign(slot, parameters, 0)
+        reference.assign(slot, parameters, 0)
+    with open_frames(pipeline / "frames") as data:
+        for step in range(100):
+            frames = np.concatenate([data.read("frames", start + step, start + step + 1) for start in data.starts[:3]])
+            actions = frozen.act(frames)
+            np.testing.assert_allclose(actions, reference.act(frames), atol=1e-4)
+            assert actions.min() >= -1 and actions[:, 1:].min() >= 0 and actions.max() <= 1
+
+
+def test_noise_is_sampled_with_sigma(pipeline: Path) -> None:
+    """z = mu + sigma noise: over many draws the actions scatter; the same seed gives the same ones."""
+    policies = [WorldPolicy(pipeline / "world", 2) for _ in range(2)]
+    parameters = np.random.default_rng(4).normal(0, 0.5, 867)
+    with open_frames(pipeline / "frames") as data:
+        frames = data.read("frames", 20, 22)
+    for policy in policies:
+        policy.assign(0, parameters, noise=5)
+        policy.assign(1, parameters, noise=6)
+    first, again = (policy.act(frames[[0, 0]]) for policy in policies)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first[0] - first[1]).max() > 1e-3
+
+
+def test_the_graph_refuses_a_misfit(pipeline: Path) -> None:
+    vae, _ = load_arrays(pipeline / "world" / "vae.h5", "")
+    with pytest.raises(ValueError, match="V has 32 latents, but M takes 16"):
+        build_policy(vae, get_weights(MdnRnn(latents=16)))
+
+
+def test_world_has_manifest_and_pictures(pipeline: Path) -> None:
+    manifest = json.loads((pipeline / "world" / "manifest.json").read_text())
+    assert manifest["env"]["env_id"].startswith("CarRacing-v3 (gymnasium ") and manifest["shapes"]["parameters"] == 867
+    assert manifest["made_by"]["packages"]["numpy"] == np.__version__
+    assert (pipeline / "world" / "samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_goes_on_after_kill(copied: Path) -> None:
+    """kill -9 after two epochs, the second perhaps unsaved; the same command gives the weights of an undisturbed run."""
+    def arguments(out: str, epochs: int) -> list[object]:
+        return ["train_vae", "--data", copied / "frames", "--out", copied / out, "--epochs", epochs, "--batch-size", 40]
+
+    with subprocess.Popen(command(*arguments("killed", 3)), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 2/3"):
+                break
+        process.kill()
+    assert "resuming after epoch" in succeed(*arguments("killed", 3))
+    succeed(*arguments("straight", 3))
+    killed, straight = (load_arrays(copied / name / "weights.h5", "")[0] for name in ("killed", "straight"))
+    for name in straight:
+        np.testing.assert_array_equal(killed[name], straight[name], err_msg=name)
+    rows = [json.loads(line) for line in (copied / "killed" / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    env = {"KERAS_BACKEND": backend}
+    said = succeed("train_vae", "--preset", "smoke", "--data", pipeline / "frames", "--out", tmp_path / "vae", env=env)
+    assert f"{backend} on" in said
+    succeed("encode", "--data", pipeline / "frames", "--vae", tmp_path / "vae", "--out", tmp_path / "latents", env=env)
+    succeed("train_rnn", "--preset", "smoke", "--data", tmp_path / "latents", "--out", tmp_path / "rnn", env=env)
+    losses = [json.loads(line) for line in (tmp_path / "rnn" / "history.jsonl").read_text().splitlines()]
+    assert losses[-1]["val_nll"] < losses[0]["nll"]
+    assert "equal to Keras" in succeed("freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data",
+                                       pipeline / "frames", "--out", tmp_path / "world", env=env)
+
+
+def test_v_and_m_that_do_not_fit(copied: Path) -> None:
+    succeed("train_vae", "--preset", "smoke", "--seed", 5, "--data", copied / "frames", "--out", copied / "other")
+    said = refuse("freeze", "--vae", copied / "other", "--rnn", copied / "rnn", "--data", copied / "frames",
+                  "--out", copied / "new_world")
+    assert "another V" in said and not (copied / "new_world" / "manifest.json").exists()
+    assert "mixed up" in refuse("freeze", "--vae", copied / "rnn", "--rnn", copied / "vae", "--data", copied / "frames",
+                                "--out", copied / "new_world")
+
+
+def test_missing_and_damaged_inputs(copied: Path) -> None:
+    assert "does not exist" in refuse("train_vae", "--data", copied / "nothing", "--out", copied / "v")
+    assert not (copied / "v").exists()
+    assert "latents.h5 does not exist: run python -m wm_mpi.encode" in refuse(
+        "train_rnn", "--data", copied / "frames", "--out", copied / "m")
+    shard = copied / "frames" / "shards" / "00001.h5"
+    os.truncate(shard, shard.stat().st_size - 5000)
+    assert "00001.h5 is truncated" in refuse("train_vae", "--data", copied / "frames", "--out", copied / "v")
+    shard.unlink()
+    assert "00001.h5 is missing" in refuse("encode", "--data", copied / "frames", "--vae", copied / "vae",
+                                           "--out", copied / "l")
+    with h5py.File(copied / "vae" / "weights.h5", "r+") as file:
+        del file["encoder/conv2/kernel"]
+    assert "encoder/conv2/kernel is missing" in refuse("encode", "--data", copied / "frames", "--vae", copied / "vae",
+                                                       "--out", copied / "l")
