@@ -14,7 +14,9 @@ the place of frames and copies the rest.
 """
 
 import contextlib
+import io
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ from wm_mpi.rundir import atomic_path
 FORMAT = 1
 CHUNK = 32
 """Frames a chunk: 384 KiB raw, the unit of compression and of reading."""
+LATENT_BYTES = 32 * 2 * 2 + 3 * 4 + 4 + 1
+"""Of one step in latents.h5."""
 STEP_FIELDS = ("actions", "rewards", "terminated")
 TABLE = {"number": np.int64, "start": np.int64, "length": np.int64, "seed": np.int64, "return": np.float64}
 
@@ -51,9 +55,23 @@ class Episode:
         return len(self.frames)
 
 
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file, built in memory and then written atomically.
+
+    HDF5 on a full disk fails again and again while it closes; written by us, a full disk is one clear error. The largest
+    file made so is a shard: ``--shard-episodes`` times about 2 MB, compressed.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        yield file
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+
+
 def write_episode(path: Path, episode: Episode) -> None:
     """Write one finished episode to a file of its own, atomically (fast compression: it is packed into a shard later)."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with _new_file(path) as file:
         file.attrs.update(format=FORMAT, number=episode.number, seed=episode.seed)
         file.create_dataset("frames", data=episode.frames, chunks=(min(CHUNK, len(episode)), 64, 64, 3), compression="lzf")
         for name in STEP_FIELDS:
@@ -70,7 +88,7 @@ def read_episode(path: Path) -> Episode:
 def write_shard(path: Path, episodes: Iterable[Path]) -> None:
     """Pack episode files into one shard in the given order, one in memory at a time."""
     rows: dict[str, list[float]] = {name: [] for name in TABLE}
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with _new_file(path) as file:
         file.attrs["format"] = FORMAT
         shapes = {"frames": (64, 64, 3), "actions": (3,), "rewards": (), "terminated": ()}
         types = {"frames": np.uint8, "actions": np.float32, "rewards": np.float32, "terminated": np.bool_}
@@ -138,7 +156,7 @@ def write_index(directory: Path, shards: Sequence[Path], about: Mapping[str, Any
     lengths = [check_shard(path) for path in shards]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     tables: dict[str, list[npt.NDArray]] = {name: [] for name in TABLE}
-    with atomic_path(directory / "frames.h5") as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with _new_file(directory / "frames.h5") as file:
         file.attrs.update(format=FORMAT, about=json.dumps(dict(about)))
         layouts: dict[str, h5py.VirtualLayout] = {}
         for path, start, length in zip(shards, starts, lengths, strict=False):
@@ -226,7 +244,15 @@ class Dataset:
 
 def write_latents(path: Path, frames: Dataset, encoded: Iterable[tuple[npt.NDArray, npt.NDArray]],
                   about: Mapping[str, Any]) -> None:
-    """Write ``latents.h5``: batches of (mu, logvar) in row order, everything else copied from ``frames``."""
+    """Write ``latents.h5``: batches of (mu, logvar) in row order, everything else copied from ``frames``.
+
+    Raises:
+        UserError: the disk has not enough room (asked beforehand: this file is too large to be built in memory).
+    """
+    needed, free = len(frames) * LATENT_BYTES, shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise UserError(f"{path} needs about {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free: free some space and "
+                        "run encode again")
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(format=FORMAT, about=json.dumps({**frames.about, **about}))
         position = 0
@@ -247,7 +273,7 @@ def write_latents(path: Path, frames: Dataset, encoded: Iterable[tuple[npt.NDArr
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], about: Mapping[str, Any]) -> None:
     """Write named arrays (names with slashes become groups) and ``about`` as JSON, atomically."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with _new_file(path) as file:
         file.attrs.update(format=FORMAT, about=json.dumps(dict(about)))
         for name, value in arrays.items():
             file[name] = np.asarray(value)
