@@ -27,14 +27,15 @@ def main(config: EsConfig) -> None:
             spec, config.world, config.width, config.deterministic, config.stuck_frames)) as pool:
         if pool is not None:
             parameters = make_policy(spec, config.world, config.width, config.deterministic).parameters
-            train(config, pool, parameters)
+            train(config, pool, parameters, spec)
 
 
-def train(config: EsConfig, pool: Pool, parameters: int) -> None:
+def train(config: EsConfig, pool: Pool, parameters: int, spec: EnvSpec) -> None:
     """The ES loop: ask, play, tell, validate, save."""
     run = RunDir(config.out)
     run.begin(config.values(), config.changeable_fields())
-    history, strategy = History.resume(run, lambda: Strategy(parameters, config.popsize, config.sigma, config.seed))
+    history, strategy = History.resume(
+        run, lambda: Strategy(parameters, config.popsize, config.sigma, config.seed), spec.describe())
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, history.episodes_total) as progress:
         play = Player(pool, history, progress)

@@ -82,13 +82,16 @@ class History:
     follow, and are made good on resume if the kill came between.
     """
 
-    def __init__(self, run: RunDir, state: _State) -> None:
-        self._run, self._state = run, state
+    def __init__(self, run: RunDir, state: _State, about: dict[str, Any]) -> None:
+        self._run, self._state, self._about = run, state, about
         self._journal: dict[tuple[int, str], dict[int, Played]] = {}
 
     @classmethod
-    def resume(cls, run: RunDir, new: Callable[[], Strategy]) -> tuple["History", Strategy]:
-        """Take up the newest whole checkpoint, or begin with ``new()``; says what it does."""
+    def resume(cls, run: RunDir, new: Callable[[], Strategy], about: dict[str, Any]) -> tuple["History", Strategy]:
+        """Take up the newest whole checkpoint, or begin with ``new()``; says what it does.
+
+        ``about`` (environment, rules) is recorded with the champion.
+        """
         for path in reversed(run.checkpoint_files()):
             try:
                 state, strategy = _unpack(path.read_bytes())
@@ -96,7 +99,7 @@ class History:
                 print(f"{path} is damaged ({error}): falling back to the checkpoint before")
                 path.unlink()
                 continue
-            history = cls(run, state)
+            history = cls(run, state, about)
             print(f"resuming {run.path} after generation {strategy.generation}")
             break
         else:
@@ -104,7 +107,7 @@ class History:
                 raise UserError(f"{run.checkpoints} has no whole checkpoint, but {run.metrics} has lines: restore a "
                                 "checkpoint, or give another --out to begin anew")
             strategy = new()
-            history = cls(run, _State())
+            history = cls(run, _State(), about)
         history._make_good(strategy)
         return history, strategy
 
@@ -160,7 +163,7 @@ class History:
         state = self._state
         validated = state.champion is not None
         assert state.best_candidate is not None
-        about = {"kind": "champion", "generation": state.champion_generation if validated else strategy.generation,
+        about = {**self._about, "kind": "champion", "generation": state.champion_generation if validated else strategy.generation,
                  "validation_mean": state.best_validation if validated else None, "best_return": state.best_return}
         save_arrays(self._run.champion, {
             "parameters": strategy.mean if state.champion is None else state.champion,
