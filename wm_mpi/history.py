@@ -163,7 +163,8 @@ class History:
         state = self._state
         validated = state.champion is not None
         assert state.best_candidate is not None
-        about = {**self._about, "kind": "champion", "generation": state.champion_generation if validated else strategy.generation,
+        about = {**self._about, "kind": "champion",
+                 "generation": state.champion_generation if validated else strategy.generation,
                  "validation_mean": state.best_validation if validated else None, "best_return": state.best_return}
         save_arrays(self._run.champion, {
             "parameters": strategy.mean if state.champion is None else state.champion,
