@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["wm_mpi", "wm_mpi.*"]),
+    package_data={"wm_mpi.envs.fast.render": ["*.npz"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "mpi4py>=4.1",
@@ -23,6 +24,7 @@ setup(
         "tensorflow>=2.20",
         "keras>=3.10",
         "gymnasium[box2d]>=1.2",
+        "numba>=0.61",
         "cma>=4.0",
         "h5py>=3.12",
         "pyvirtualdisplay>=3.0",

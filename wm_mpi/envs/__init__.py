@@ -10,10 +10,12 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
+from wm_mpi import __version__
 from wm_mpi.envs import carracing, toy
 from wm_mpi.envs.display import display
 from wm_mpi.envs.frame import policy_frame
 from wm_mpi.errors import UserError
+from wm_mpi.registration import ENV_ID
 
 __all__ = ["EnvSpec", "display", "make_env", "policy_frame"]
 
@@ -23,34 +25,54 @@ class EnvSpec:
     """Which environment, and the rules that end its episodes."""
 
     name: str
-    """'gymnasium', 'gym' or 'toy'."""
+    """'fast', 'gymnasium', 'gym' or 'toy'."""
     max_frames: int = 1000
     lap_complete_percent: float = 0.95
 
     def describe(self) -> dict[str, Any]:
         """Environment id, package version and termination rule, recorded in every artefact."""
-        package_id = {"gymnasium": carracing.gymnasium_id, "gym": carracing.gym_id, "toy": toy.toy_id}[self.name]()
-        return {"env": self.name, "env_id": package_id, "max_frames": self.max_frames,
+        ids = {"fast": fast_id, "gymnasium": carracing.gymnasium_id, "gym": carracing.gym_id, "toy": toy.toy_id}
+        return {"env": self.name, "env_id": ids[self.name](), "max_frames": self.max_frames,
                 "lap_complete_percent": self.lap_complete_percent}
 
 
 def make_env(spec: EnvSpec, width: int) -> VectorEnv:
     """A vector of ``width`` environments.
 
-    Observations are uint8 [width, 96, 96, 3] (CarRacing) or float32 [width, 4] (toy); actions float [width, 3].
+    Observations are uint8 [width, 96, 96, 3] (CarRacing), the policy's own [width, 64, 64, 3] (fast) or float32
+    [width, 4] (toy); actions float [width, 3].
     Episodes that end on a completed lap report ``infos["lap_finished"]``.
 
     Raises:
         UserError: the environment's package is not installed.
     """
+    if spec.name == "fast":
+        return _make_fast(spec, width)
     makers: dict[str, Callable[[], gymnasium.Env]] = {
         "gymnasium": lambda: carracing.make_gymnasium(spec.lap_complete_percent),
         "gym": lambda: carracing.make_gym(spec.lap_complete_percent),
         "toy": toy.Toy}
     if spec.name not in makers:
-        raise UserError(f"there is no environment {spec.name!r}: choose one of {', '.join(makers)}")
+        raise UserError(f"there is no environment {spec.name!r}: choose one of fast, {', '.join(makers)}")
 
     def make() -> gymnasium.Env:
         return gymnasium.wrappers.TimeLimit(makers[spec.name](), spec.max_frames)
 
     return SyncVectorEnv([make] * width, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def fast_id() -> str:
+    """Id of our engine with its version."""
+    return f"{ENV_ID} (wm_mpi {__version__})"
+
+
+def _make_fast(spec: EnvSpec, width: int) -> VectorEnv:
+    """Our engine, compiled and ready; Numba is loaded only here."""
+    from wm_mpi.envs.fast import CarRacingVector, cache
+
+    env = CarRacingVector(width, lap_complete_percent=spec.lap_complete_percent, max_episode_steps=spec.max_frames,
+                          observation_size=64, autoreset_mode=AutoresetMode.DISABLED)
+    with cache.compiling():
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+    return env

@@ -1,0 +1,8 @@
+"""CarRacing at the speed of the core: Gymnasium's tracks and physics bit for bit, pictures drawn at their own size."""
+
+from wm_mpi.envs.fast import cache
+
+with cache.used():
+    from wm_mpi.envs.fast.env import CarRacing, CarRacingVector
+
+__all__ = ["CarRacing", "CarRacingVector"]

@@ -1,0 +1,1 @@
+"""CarRacing tracks and physics in Numba, bit for bit those of Gymnasium and Box2D."""

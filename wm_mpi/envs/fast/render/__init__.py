@@ -1,0 +1,1 @@
+"""Development package of the fast CarRacing renderer."""

@@ -1,0 +1,59 @@
+"""The project's 64x64 policy frame from the 96x96 observation.
+
+Rows 0..83 of the observation are averaged down to 64x64 by exact area: 84/64
+= 21/16 rows and 96/64 = 3/2 columns make one pixel, so the weights are whole
+numbers that sum to 21 * 3 = 63.  Results are rounded half up.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# floor((v + 31) / 63) for 0 <= v <= 255 * 63, as a multiplication.
+_RECIPROCAL = np.uint32(66577)
+_RECIPROCAL_SHIFT = np.uint32(22)
+
+
+@njit(cache=True)
+def _mean_rows(src: np.ndarray, first: int, w0: int, line: np.ndarray) -> None:
+    """Weighted sum of up to three source rows (weights sum to 21) in ``line``."""
+    # Unsigned 16 bits hold 21 * 255 and let the compiler use wide registers.
+    a, b, c = np.uint16(w0), np.uint16(min(16, 21 - w0)), np.uint16(max(0, 5 - w0))
+    top, mid = src[first], src[first + 1]
+    if c > 0:
+        low = src[first + 2]
+        for x in range(line.shape[0]):
+            line[x] = a * np.uint16(top[x]) + b * np.uint16(mid[x]) + c * np.uint16(low[x])
+    else:
+        for x in range(line.shape[0]):
+            line[x] = a * np.uint16(top[x]) + b * np.uint16(mid[x])
+
+
+@njit(cache=True)
+def _mean(twice: int, once: int) -> int:
+    """``(2 * twice + once) / 63`` rounded half up."""
+    total = np.uint32(2) * np.uint32(twice) + np.uint32(once) + np.uint32(31)
+    return (total * _RECIPROCAL) >> _RECIPROCAL_SHIFT
+
+
+@njit(cache=True)
+def shrink_to_policy(frame: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
+    """Average rows 0..83 of ``frame`` uint8 ``[>= 85, 96, 3]`` to ``out``.
+
+    ``out`` uint8 ``[64, 64, 3]``; ``line`` uint16 ``[288]`` is scratch.
+    ``frame`` needs one further row after the 84, which is read with weight 0.
+    """
+    src = frame.reshape(frame.shape[0], 288)
+    dst = out.reshape(64, 192)
+    for j in range(64):
+        start = 21 * j  # in 1/16 source rows
+        first = start >> 4
+        _mean_rows(src, first, 16 * (first + 1) - start, line)
+        row = dst[j]
+        for t in range(32):
+            s = 9 * t
+            d = 6 * t
+            for ch in range(3):
+                row[d + ch] = _mean(line[s + ch], line[s + 3 + ch])
+                row[d + 3 + ch] = _mean(line[s + 6 + ch], line[s + 3 + ch])
