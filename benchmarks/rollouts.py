@@ -213,9 +213,10 @@ def side_by_side(options: argparse.Namespace) -> dict[str, float]:
 def start_up(world: str, width: int) -> dict[str, float]:
     """Seconds from a worker's start to its first frame, and its resident memory in MB, with a warm cache."""
     code = ("import wm_mpi.single_thread, wm_mpi.es, numpy as np, time, benchmarks.rollouts as b\n"
-            f"b.rollouts('fast', {world!r}, {width}, 1)(1)\n"
+            f"play = b.rollouts('fast', {world!r}, {width}, 1)\n"
+            "play(1)\n"
             "print(time.time())\n"
-            f"b.rollouts('fast', {world!r}, {width}, 200)(200)\n"
+            "play(1000)\n"
             "print([l for l in open('/proc/self/status') if l.startswith('VmHWM')][0].split()[1])")
     began = time.time()
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

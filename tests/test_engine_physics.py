@@ -4,7 +4,7 @@ import Box2D
 import numpy as np
 import pytest
 from gymnasium.envs.box2d.car_dynamics import Car
-from oracle import POLICIES, Driver, Reference, differences
+from physics_oracle import POLICIES, Driver, Reference, differences
 
 from wm_mpi.envs.fast.physics import car
 from wm_mpi.envs.fast.physics.batch import CarBatch

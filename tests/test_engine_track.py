@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import Reference
+from physics_oracle import Reference
 
 from wm_mpi.envs.fast.physics.track import MAX_TILES, Track, create_track
 

@@ -1,8 +1,8 @@
 """The policy in Keras, one frame at a time: slow and plain, the reference that ``policy.onnx`` must equal."""
 
+import keras
 import numpy as np
 import numpy.typing as npt
-from keras import ops
 
 from wm_mpi.models.rnn import HIDDEN, MdnRnn
 from wm_mpi.models.training import Arrays, set_weights
@@ -17,7 +17,9 @@ class KerasPolicy:
         self._vae, self._rnn = Vae(), MdnRnn(LATENTS)
         set_weights(self._vae, vae, "V")
         set_weights(self._rnn, rnn, "M")
-        self._cell = self._rnn.network.get_layer("lstm").cell
+        inputs = [keras.Input((size,)) for size in (LATENTS + 3, HIDDEN, HIDDEN)]
+        _, state = self._rnn.network.get_layer("lstm").cell(inputs[0], inputs[1:])
+        self._step = keras.Model(inputs, state)
         self.parameters = 3 + 3 * (LATENTS + HIDDEN)
         self._h, self._c = np.zeros((2, width, HIDDEN), np.float32)
         self._controller = np.zeros((width, self.parameters), np.float32)
@@ -34,7 +36,6 @@ class KerasPolicy:
         weights = self._controller[:, 3:].reshape(-1, 3, features.shape[1])
         squashed = np.tanh(np.einsum("baf,bf->ba", weights, features) + self._controller[:, :3])
         actions = np.stack([squashed[:, 0], (squashed[:, 1] + 1) / 2, np.maximum(squashed[:, 2], 0)], axis=1)
-        _, (h, c) = self._cell(np.concatenate([z, actions], axis=1), [ops.convert_to_tensor(self._h),
-                                                                      ops.convert_to_tensor(self._c)])
-        self._h, self._c = ops.convert_to_numpy(h), ops.convert_to_numpy(c)
+        moved = np.concatenate([z, actions], axis=1).astype(np.float32)
+        self._h, self._c = (np.asarray(each) for each in self._step.predict_on_batch([moved, self._h, self._c]))
         return actions.astype(np.float64)

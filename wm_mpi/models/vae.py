@@ -66,12 +66,12 @@ class Vae(keras.Model):
 
     def encode(self, frames: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Mean and log variance of z, float32 [B, 32] each."""
-        mu, logvar = self.encoder(ops.cast(frames, "float32") / 255.0, training=False)
-        return ops.convert_to_numpy(mu).astype(np.float32), ops.convert_to_numpy(logvar).astype(np.float32)
+        mu, logvar = self.encoder.predict_on_batch(np.asarray(frames, np.float32) / np.float32(255))
+        return np.asarray(mu, np.float32), np.asarray(logvar, np.float32)
 
     def decode(self, latents: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Frames that latents [B, 32] stand for, uint8 [B, 64, 64, 3]."""
-        frames = ops.convert_to_numpy(self.decoder(latents, training=False))
+        frames = self.decoder.predict_on_batch(latents)
         return np.round(frames.astype(np.float32) * 255).astype(np.uint8)
 
     def parts(self) -> dict[str, keras.Model]:

@@ -1,1 +1,1 @@
-"""Development package of the fast CarRacing renderer."""
+"""Pictures of CarRacing by exact area coverage, drawn straight at their own size."""

@@ -63,7 +63,14 @@ def _add_local_box(
 
 @njit(cache=True)
 def _add_wheel(
-    buf: np.ndarray, rows: int, cols: int, cam: tuple, ox: float, oy: float, angle: float, phase: float
+    buf: np.ndarray,
+    rows: int,
+    cols: int,
+    cam: tuple,
+    ox: float,
+    oy: float,
+    angle: float,
+    phase: float,
 ) -> None:
     """Add a tyre and, when it faces up, its grey stripe (``Car.draw``)."""
     _add_local_box(
@@ -112,8 +119,12 @@ def draw_car(
     sa = math.sin(hull_angle)
     # The hull is painted last and hides a corner of each rear tyre.
     a, b, y0, y1 = REAR_OVERLAP[0], REAR_OVERLAP[1], REAR_OVERLAP[2], REAR_OVERLAP[3]
-    _add_local_box(buf, rows, cols, cam, hull_x, hull_y, hull_angle, a, b, y0, y1, GROW_CAR, -W_ROAD)
-    _add_local_box(buf, rows, cols, cam, hull_x, hull_y, hull_angle, -b, -a, y0, y1, GROW_CAR, -W_ROAD)
+    _add_local_box(
+        buf, rows, cols, cam, hull_x, hull_y, hull_angle, a, b, y0, y1, GROW_CAR, -W_ROAD
+    )
+    _add_local_box(
+        buf, rows, cols, cam, hull_x, hull_y, hull_angle, -b, -a, y0, y1, GROW_CAR, -W_ROAD
+    )
     # On screen the hull always points up: the camera turns with it.
     n = HULL.shape[0]
     kx = GROW_CAR * cam[4]

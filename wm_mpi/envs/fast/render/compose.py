@@ -37,9 +37,7 @@ LOSS_OTHER = np.int64(150)
 
 
 @njit(cache=True)
-def fill_palette(
-    pal: np.ndarray, bg: np.ndarray, grass: np.ndarray, road: np.ndarray
-) -> None:
+def fill_palette(pal: np.ndarray, bg: np.ndarray, grass: np.ndarray, road: np.ndarray) -> None:
     """Write the palette int64 ``[15]`` from float64 ``[3]`` colours.
 
     Gymnasium truncates each colour with ``int``; the shade of tile ``i`` is
@@ -108,9 +106,7 @@ def _blend(
 
 
 @njit(cache=True)
-def compose_base(
-    buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, loss: int
-) -> bool:
+def compose_base(buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, loss: int) -> bool:
     """Paint field, grass and road into rows ``0..rows`` of ``out``; clear ``buf``.
 
     ``out`` uint8 ``[>= rows, cols, 3]``.  Returns whether road clearly lies
@@ -160,9 +156,7 @@ def compose_base(
 
 
 @njit(cache=True)
-def compose_over(
-    buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, loss: int
-) -> None:
+def compose_over(buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, loss: int) -> None:
     """Paint the road in ``buf`` over the picture in ``out``; clear ``buf``."""
     cols = out.shape[1]
     for y in range(rows):
@@ -219,9 +213,7 @@ def compose_car(
 
 
 @njit(cache=True)
-def compose_outside(
-    buf: np.ndarray, out: np.ndarray, rows: int, loss: int
-) -> None:
+def compose_outside(buf: np.ndarray, out: np.ndarray, rows: int, loss: int) -> None:
     """Blacken what lies outside the playing field (its coverage in ``road``)."""
     cols = out.shape[1]
     for y in range(rows):

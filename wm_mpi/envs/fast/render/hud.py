@@ -9,6 +9,7 @@ from numba import njit
 
 from .compose import to_level
 from .digits import place_glyphs, score_glyphs
+from .scene import BAR_TOP, WINDOW_H, WINDOW_W
 
 UNIT_X = 25.0  # W / 40 of CarRacing._render_indicators
 UNIT_Y = 20.0  # H / 40
@@ -47,30 +48,49 @@ def _fill_rect(
     c0, c1 = max(0, int(x0)), min(out.shape[1], int(math.ceil(x1 - 1e-9)))
     for y in range(r0, r1):
         high = min(y + 1.0, y1) - max(float(y), y0)
+        # On the black bar neighbouring indicators share pixels side by side,
+        # so they add up; above it they lie over the picture.
+        on_bar = y + 1e-6 >= BAR_TOP * sy
         for x in range(c0, c1):
             cover = int(256.0 * high * (min(x + 1.0, x1) - max(float(x), x0)) + 0.5)
-            rest = 256 - cover
+            rest = 256 if on_bar else 256 - cover
             for ch in range(3):
                 old = int(out[y, x, ch])
                 if old > 0:
                     old += 2
                 new = (colour >> (16 - 8 * ch)) & 255
-                out[y, x, ch] = to_level(old * rest + new * cover, loss)
+                out[y, x, ch] = min(to_level(old * rest + new * cover, loss), 255)
 
 
 @njit(cache=True)
 def _vertical(
-    out: np.ndarray, rows: int, sx: float, sy: float, place: float, value: float, colour: int, loss: int
+    out: np.ndarray,
+    rows: int,
+    sx: float,
+    sy: float,
+    place: float,
+    value: float,
+    colour: int,
+    loss: int,
 ) -> None:
     """An upright indicator (speed and wheels)."""
     x = place * UNIT_X
-    top = 800.0 - (UNIT_Y + UNIT_Y * value)
-    _fill_rect(out, rows, sx, sy, x, top, x + UNIT_X, 780.0, colour, loss)
+    top = WINDOW_H - (UNIT_Y + UNIT_Y * value)
+    # Wheel indicators touch; the next one hides the last column of this one.
+    end = x + UNIT_X - (1.0 if 7.0 <= place < 10.0 else 0.0)
+    _fill_rect(out, rows, sx, sy, x, top, end, 780.0, colour, loss)
 
 
 @njit(cache=True)
 def _horizontal(
-    out: np.ndarray, rows: int, sx: float, sy: float, place: float, value: float, colour: int, loss: int
+    out: np.ndarray,
+    rows: int,
+    sx: float,
+    sy: float,
+    place: float,
+    value: float,
+    colour: int,
+    loss: int,
 ) -> None:
     """A lying indicator (steering and gyro)."""
     end = (place + value) * UNIT_X
@@ -113,10 +133,11 @@ def draw_indicators(
 @njit(cache=True)
 def clear_bar(out: np.ndarray, sx: float, sy: float, loss: int) -> None:
     """Paint the black bar: the lowest eighth of the window."""
-    first = int(math.ceil(700.0 * sy - 1e-9))
+    first = int(math.ceil(BAR_TOP * sy - 1e-9))
     out[first:] = 0
-    if first > 700.0 * sy + 1e-9:
-        _fill_rect(out, first, sx, sy, 0.0, 700.0, 1000.0, 799.0, BLACK, loss)
+    if first > BAR_TOP * sy + 1e-9:
+        # The bar begins inside the row above: darken that one in part.
+        _fill_rect(out, first, sx, sy, 0.0, BAR_TOP, WINDOW_W, WINDOW_H - 1.0, BLACK, loss)
 
 
 @njit(cache=True)
@@ -153,7 +174,9 @@ def draw_score(
             for k in range(k0, n):
                 if left[k] >= b:
                     break
-                total += _upto(table, text[k], y, b - left[k]) - _upto(table, text[k], y, a - left[k])
+                total += _upto(table, text[k], y, b - left[k]) - _upto(
+                    table, text[k], y, a - left[k]
+                )
             level = to_level(int(total * sx * 256.0), loss)
             for ch in range(3):
                 out[first_row + y, x, ch] = level

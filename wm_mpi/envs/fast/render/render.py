@@ -148,9 +148,7 @@ def draw_policy_frame(out: np.ndarray, scratch: Scratch, k: int, state: RenderSt
 
 
 @njit(cache=True)
-def draw_policy_frame_direct(
-    out: np.ndarray, scratch: Scratch, k: int, state: RenderState
-) -> None:
+def draw_policy_frame_direct(out: np.ndarray, scratch: Scratch, k: int, state: RenderState) -> None:
     """Like :func:`draw_policy_frame`, but drawn straight at 64x64.
 
     Faster by a third; its edges are a little sharper, because averaging twice
@@ -178,9 +176,7 @@ def draw_policy_frames(out: np.ndarray, scratch: Scratch, state: RenderState, ma
             draw_policy_frame(out[k], scratch, k, state)
 
 
-def render_rgb(
-    state: RenderState, k: int = 0, width: int = 600, height: int = 400
-) -> np.ndarray:
+def render_rgb(state: RenderState, k: int = 0, width: int = 600, height: int = 400) -> np.ndarray:
     """A picture to watch, uint8 ``[height, width, 3]``, like ``rgb_array``.
 
     Skid marks are left out.  Allocates; not meant for training loops.

@@ -105,7 +105,15 @@ def world_box(cam: tuple) -> tuple[float, float, float, float]:
 
 @njit(cache=True)
 def _add_square(
-    buf: np.ndarray, rows: int, cols: int, cam: tuple, x0: float, x1: float, y0: float, y1: float, w: int
+    buf: np.ndarray,
+    rows: int,
+    cols: int,
+    cam: tuple,
+    x0: float,
+    x1: float,
+    y0: float,
+    y1: float,
+    w: int,
 ) -> None:
     """Add a world-aligned rectangle, grown as gfxdraw does."""
     k = GROW_GFX * max(abs(cam[0]), abs(cam[1])) / (cam[6] * cam[6])

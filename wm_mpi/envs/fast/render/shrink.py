@@ -39,10 +39,9 @@ def _mean(twice: int, once: int) -> int:
 
 @njit(cache=True)
 def shrink_to_policy(frame: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
-    """Average rows 0..83 of ``frame`` uint8 ``[>= 85, 96, 3]`` to ``out``.
+    """Average rows 0..83 of ``frame`` uint8 ``[>= 84, 96, 3]`` to ``out``.
 
     ``out`` uint8 ``[64, 64, 3]``; ``line`` uint16 ``[288]`` is scratch.
-    ``frame`` needs one further row after the 84, which is read with weight 0.
     """
     src = frame.reshape(frame.shape[0], 288)
     dst = out.reshape(64, 192)
