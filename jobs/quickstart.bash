@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# The whole pipeline, small, on real CarRacing: about ten minutes on two cores, everything under runs/quickstart/.
-# Running it again goes on where it stopped. RANKS sets the number of MPI ranks (default: cores + 1, rank 0 only waits).
+# The whole pipeline, small, from nothing to a car that drives: about a quarter of an hour on two cores, everything under
+# runs/quickstart/ (or OUT). Running it again goes on where it stopped.
+#   RANKS  MPI ranks for playing (default: cores + 1, rank 0 only waits)
+#   SEED   seed of everything (default 0)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=jobs/setup.bash
 . jobs/setup.bash
 setup_environment
 
-run=runs/quickstart
+out="${OUT:-runs/quickstart}"
+seed="${SEED:-0}"
 ranks="${RANKS:-$(($(nproc) + 1))}"
 started=$SECONDS
 
@@ -16,24 +19,30 @@ stage() {
     echo "== $1 ($((SECONDS - started)) s)"
 }
 
-stage "1/7 collect: first episodes on $ranks ranks"
-bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out $run/frames --episodes 24 --max-frames 300 --shard-episodes 8
-stage "2/7 train V"
-python -m wm_mpi.train_vae --data $run/frames --out $run/vae --epochs 4 --batch-size 50 --learning-rate 1e-3
-stage "3/7 encode"
-python -m wm_mpi.encode --data $run/frames --vae $run/vae --out $run/latents
-stage "4/7 train M"
-python -m wm_mpi.train_rnn --data $run/latents --out $run/rnn --steps 200 --steps-per-epoch 50 --batch-size 16 --sequence 100
-stage "5/7 freeze"
-python -m wm_mpi.freeze --vae $run/vae --rnn $run/rnn --data $run/frames --out $run/world
-stage "6/7 train C with CMA-ES on $ranks ranks"
-bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world $run/world --out $run/es \
-    --popsize 16 --episodes 1 --max-frames 300 --stuck-frames 100 --generations 10 --eval-every 5 --eval-episodes 4
-stage "7/7 evaluate on unseen tracks"
-bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run $run/es --episodes 8 --json $run/evaluation.json
+stage "1/8 collect: first episodes on $ranks ranks"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out "$out/frames" \
+    --episodes 100 --max-frames 400 --shard-episodes 10 --seed "$seed"
+stage "2/8 train V"
+python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --learning-rate 1e-3 --seed "$seed"
+stage "3/8 encode"
+python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
+stage "4/8 train M"
+python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" \
+    --steps 300 --steps-per-epoch 100 --batch-size 32 --sequence 100 --seed "$seed"
+stage "5/8 freeze"
+python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
+stage "6/8 train C with CMA-ES on $ranks ranks"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$out/world" --out "$out/es" \
+    --popsize 32 --episodes 2 --max-frames 600 --stuck-frames 100 --generations 40 \
+    --eval-every 10 --eval-episodes 16 --seed "$seed"
+stage "7/8 evaluate on 16 unseen tracks"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 16 --json "$out/evaluation.json"
+stage "8/8 the first 4 of them again, in Gymnasium's own CarRacing"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 4 --env gymnasium --width 1 \
+    --json "$out/evaluation_gymnasium.json"
 
 echo
-echo "== done in $((SECONDS - started)) s; everything is under $run/:"
+echo "== done in $((SECONDS - started)) s; everything is under $out/:"
 echo "   frames/ latents/    what was played, and what V made of it"
 echo "   vae/ rnn/           the trained models, history.jsonl and tensorboard/"
 echo "   world/samples.png   frames beside their reconstructions"

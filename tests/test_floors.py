@@ -9,13 +9,13 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "wm_mpi"
 FLOORS = {
-    0: {"errors", "config", "rundir", "seeding", "single_thread", "progress", "__init__"},
-    1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour"},
-    2: {"rollout", "history", "recording", "weights"},
+    0: {"errors", "config", "rundir", "seeding", "single_thread", "progress", "registration", "__init__"},
+    1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize"},
+    2: {"rollout", "history", "recording", "weights", "calibration"},
     3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "__main__"},
 }
 ROOMS = {"mpi4py": {"pool"}, "keras": {"models"}, "cma": {"strategy"}, "onnxruntime": {"policy"}, "onnx": {"graph"},
-         "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}}
+         "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}, "numba": {"envs"}}
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -19,7 +19,7 @@ from wm_mpi.models.frozen import KerasPolicy
 from wm_mpi.models.rnn import MdnRnn, mixture_nll
 from wm_mpi.models.training import Trainer, get_weights, named_weights
 from wm_mpi.models.vae import Vae
-from wm_mpi.policy import WorldPolicy
+from wm_mpi.policy import GraphPolicy, WorldPolicy
 
 
 def test_v_has_the_published_shapes() -> None:
@@ -124,7 +124,8 @@ def test_nan_stops_and_names_the_batch(tmp_path: Path) -> None:
 def test_frozen_policy_equals_keras_on_real_frames(pipeline: Path) -> None:
     vae, _ = load_arrays(pipeline / "world" / "vae.h5", "")
     rnn, _ = load_arrays(pipeline / "world" / "rnn.h5", "")
-    frozen, reference = WorldPolicy(pipeline / "world", 3, deterministic=True), KerasPolicy(vae, rnn, 3)
+    frozen = GraphPolicy(build_policy(vae, rnn).SerializeToString(), 3, deterministic=True)
+    reference = KerasPolicy(vae, rnn, 3)
     rng = np.random.default_rng(3)
     for slot in range(3):
         parameters = rng.normal(0, 0.2, 867)
@@ -196,7 +197,7 @@ def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> N
     succeed("train_rnn", "--preset", "smoke", "--data", tmp_path / "latents", "--out", tmp_path / "rnn", env=env)
     losses = [json.loads(line) for line in (tmp_path / "rnn" / "history.jsonl").read_text().splitlines()]
     assert losses[-1]["val_nll"] < losses[0]["val_nll"]
-    assert "equal to Keras" in succeed("freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data",
+    assert "fp32 equals Keras" in succeed("freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data",
                                        pipeline / "frames", "--out", tmp_path / "world", env=env)
 
 

@@ -169,8 +169,8 @@ class FreezeConfig(Command):
     """Directory of collect: frames for the check and the samples."""
     out: Out
     """Directory to write: the world."""
-    precision: Literal["fp32"] = "fp32"
-    """Number format of policy.onnx."""
+    precision: Literal["int8", "fp32"] = "int8"
+    """Number format of V's convolutions in policy.onnx: int8 is 2 to 3 times as fast and must pass a gate."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

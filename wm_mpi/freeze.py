@@ -1,13 +1,16 @@
 """Join V and M into a world: one ONNX graph for the ranks, checked against Keras, with a manifest and sample pictures."""
 
+import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.calibration import quantise_encoder, two_samples
 from wm_mpi.config import FreezeConfig, run_command
 from wm_mpi.datasets import Dataset, open_frames
 from wm_mpi.errors import UserError
@@ -15,18 +18,18 @@ from wm_mpi.graph import build_policy
 from wm_mpi.models.frozen import KerasPolicy
 from wm_mpi.models.training import Arrays, set_weights
 from wm_mpi.models.vae import Vae
-from wm_mpi.policy import WorldPolicy
+from wm_mpi.policy import GraphPolicy, Policy
 from wm_mpi.rundir import atomic_path, environment, write_json
 from wm_mpi.seeding import generator
 from wm_mpi.weights import load_weights
 
 SAMPLES = 16
 TOLERANCE = 1e-4
-"""Largest difference between the frozen policy and Keras, in actions and state, over an episode's first frames."""
+"""Largest difference allowed between the fp32 graph's actions and Keras's."""
 
 
 def main(config: FreezeConfig) -> None:
-    """Build the world beside its place, check it, then write the manifest that makes it valid."""
+    """Build and check the graph; then write the world, its manifest last: without one it is no world."""
     vae_weights, vae_about = load_weights(config.vae, "vae")
     rnn_weights, rnn_about = load_weights(config.rnn, "rnn")
     if rnn_about["vae"] != vae_about["sha256"]:
@@ -34,31 +37,44 @@ def main(config: FreezeConfig) -> None:
                         "train_rnn with this V, or give the V that encode used")
     world = Path(config.out)
     with open_frames(config.data) as data:
-        (world / "manifest.json").unlink(missing_ok=True)  # from here on it is no world until it is whole again
+        graph, checks = build_graph(vae_weights, rnn_weights, data, config.precision)
+        vae = Vae()
+        set_weights(vae, vae_weights, config.vae)
+        (world / "manifest.json").unlink(missing_ok=True)
         with atomic_path(world / "policy.onnx") as temporary:
-            temporary.write_bytes(build_policy(vae_weights, rnn_weights).SerializeToString())
+            temporary.write_bytes(graph)
         for name, directory in (("vae.h5", config.vae), ("rnn.h5", config.rnn)):
             with atomic_path(world / name) as temporary:
                 shutil.copyfile(Path(directory) / "weights.h5", temporary)
-        vae = Vae()
-        set_weights(vae, vae_weights, config.vae)
         draw_samples(world / "samples.png", vae, sample_frames(data))
-        manifest = {
-            "format": 1, "precision": config.precision, "env": vae_about["env"],
+        write_json(world / "manifest.json", {
+            "format": 1, "precision": config.precision, "checks": checks, "env": vae_about["env"],
             "shapes": {"frames": [64, 64, 3], "latents": 32, "hidden": 256, "parameters": 867},
             "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
             "files": {name: hashlib.sha256((world / name).read_bytes()).hexdigest()
-                      for name in ("policy.onnx", "vae.h5", "rnn.h5", "samples.png")}}
-    write_json(world / "manifest.json", manifest)
-    try:
-        difference = compare(world, vae_weights, rnn_weights, config.data)
-        if difference > TOLERANCE:
-            raise UserError(f"{world / 'policy.onnx'} differs from Keras by {difference:.2g}, more than {TOLERANCE:g}: "
-                            "keep the directory and report it, together with the versions in its manifest")
-    except UserError:
-        (world / "manifest.json").unlink()
-        raise
-    print(f"finished: world in {world}, equal to Keras within {difference:.1g}; look at {world / 'samples.png'}")
+                      for name in ("policy.onnx", "vae.h5", "rnn.h5", "samples.png")}})
+    print(f"finished: world in {world}, {config.precision}; look at {world / 'samples.png'}")
+
+
+def build_graph(vae: Arrays, rnn: Arrays, data: Dataset, precision: str) -> tuple[bytes, dict[str, Any]]:
+    """The serialised policy and the figures of its checks, for the manifest.
+
+    Raises:
+        UserError: the graph differs from Keras, or int8 from fp32, by more than allowed.
+    """
+    exact = build_policy(vae, rnn).SerializeToString()
+    difference = compare(GraphPolicy(exact, 4, deterministic=True), KerasPolicy(vae, rnn, 4), data)
+    if difference > TOLERANCE:
+        raise UserError(f"the fp32 graph differs from Keras by {difference:.2g}, more than {TOLERANCE:g}: report it, with "
+                        "the versions that pip list prints")
+    print(f"fp32 equals Keras within {difference:.1g}")
+    checks: dict[str, Any] = {"fp32_to_keras": difference}
+    if precision == "fp32":
+        return exact, checks
+    moved, integers, measured = quantise_encoder(vae, *two_samples(data))
+    print(f"int8 against fp32, in units of V's sigma: {measured}")
+    checks["int8_to_fp32_in_sigmas"] = dataclasses.asdict(measured)
+    return build_policy(moved, rnn, integers).SerializeToString(), checks
 
 
 def sample_frames(data: Dataset) -> npt.NDArray[np.uint8]:
@@ -87,21 +103,18 @@ def draw_samples(path: Path, vae: Vae, frames: npt.NDArray[np.uint8]) -> None:
     plt.close(figure)
 
 
-def compare(world: Path, vae: Arrays, rnn: Arrays, data: str) -> float:
-    """Largest difference of actions between the frozen policy and Keras over 32 frames of each of 4 drives."""
-    frozen = WorldPolicy(world, width=4, deterministic=True)
-    reference = KerasPolicy(vae, rnn, width=4)
+def compare(frozen: Policy, reference: Policy, data: Dataset) -> float:
+    """Largest difference of two policies' actions over 32 frames of each of 4 drives; M's state is carried along."""
     rng = generator(17)
     for slot in range(4):
         parameters = rng.normal(0, 0.1, frozen.parameters)
         frozen.assign(slot, parameters, slot)
         reference.assign(slot, parameters, slot)
+    starts = [int(data.starts[episode]) for episode in rng.integers(0, len(data.starts), 4)]
     worst = 0.0
-    with open_frames(data) as frames:
-        starts = [int(frames.starts[episode]) for episode in rng.integers(0, len(frames.starts), 4)]
-        for step in range(min(32, int(frames.lengths.min()))):
-            seen = np.concatenate([frames.read("frames", start + step, start + step + 1) for start in starts])
-            worst = max(worst, float(np.abs(frozen.act(seen) - reference.act(seen)).max()))
+    for step in range(min(32, int(data.lengths.min()))):
+        seen = np.concatenate([data.read("frames", start + step, start + step + 1) for start in starts])
+        worst = max(worst, float(np.abs(frozen.act(seen) - reference.act(seen)).max()))
     return worst
 
 

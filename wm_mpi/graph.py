@@ -9,10 +9,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
+WIDE = ((64, 16, 12), (31, 15, 64), (14, 7, 128), (6, 3, 256))
+"""Height, width and channels in which the int8 convolutions take their input: several pixels of a row as one."""
 Weights = Mapping[str, npt.NDArray]
 
 
-def build_policy(vae: Weights, rnn: Weights) -> onnx.ModelProto:
+def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None) -> onnx.ModelProto:
     """The graph of one tick for a batch of any size B.
 
     Inputs: frames uint8 [B,64,64,3]; noise float32 [B,32]; h, c float32 [B,256]; controller float32 [B,867]
@@ -22,6 +24,7 @@ def build_policy(vae: Weights, rnn: Weights) -> onnx.ModelProto:
     Args:
         vae: arrays of ``models.vae`` by name (``encoder/conv1/kernel`` ...), convolutions in Keras's layout.
         rnn: arrays of ``models.rnn`` by name (``lstm/kernel`` ...), gates in Keras's order i, f, c, o.
+        integers: convolutions in 8 bits (of ``quantize.quantise``) to take the place of V's; everything else is fp32.
 
     Raises:
         ValueError: V and M do not fit each other.
@@ -31,22 +34,30 @@ def build_policy(vae: Weights, rnn: Weights) -> onnx.ModelProto:
     if rnn["lstm/kernel"].shape[0] != latents + 3:
         raise ValueError(f"V has {latents} latents, but M takes {rnn['lstm/kernel'].shape[0] - 3}")
     build = _Builder()
-    _encode(build, vae)
+    _encode(build, vae, integers)
+    _sample(build)
     _control(build, latents + hidden)
     _remember(build, rnn)
     features = latents + hidden
     inputs = {"noise": latents, "h": hidden, "c": hidden, "controller": 3 + 3 * features}
     outputs = {"actions": 3, "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
-    graph = helper.make_graph(
-        build.nodes, "policy",
-        [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["B", 64, 64, 3]),
-         *(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", size]) for name, size in inputs.items())],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", size]) for name, size in outputs.items()],
-        build.constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="wm_mpi")
-    model.ir_version = 10
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return build.model("policy", {name: [size] for name, size in inputs.items()},
+                       {name: [size] for name, size in outputs.items()})
+
+
+def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelProto:
+    """V's encoder alone: frames uint8 [B,64,64,3] to mu, logvar [B,32]; in fp32 also peak1..4 [B], the largest activation
+    after each convolution, from which ``quantize`` takes its ranges. Arguments as for ``build_policy``.
+    """
+    latents = vae["encoder/mu/bias"].shape[0]
+    build = _Builder()
+    _encode(build, vae, integers)
+    outputs: dict[str, list[int]] = {"mu": [latents], "logvar": [latents]}
+    if integers is None:
+        for number in (1, 2, 3, 4):
+            build.node("ReduceMax", [f"relu{number}"], f"peak{number}", axes=[1, 2, 3], keepdims=0)
+            outputs[f"peak{number}"] = []
+    return build.model("encoder", {}, outputs)
 
 
 class _Builder:
@@ -63,12 +74,41 @@ class _Builder:
 
     def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
         """Add a constant and give its name."""
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        self.constants.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
+    def model(self, name: str, inputs: Mapping[str, list[int]], outputs: Mapping[str, list[int]]) -> onnx.ModelProto:
+        """The checked graph of frames and other inputs to outputs: float32, by their shapes without the batch."""
+        def info(names: Mapping[str, list[int]]) -> list[onnx.ValueInfoProto]:
+            return [helper.make_tensor_value_info(each, TensorProto.FLOAT, ["B", *shape]) for each, shape in names.items()]
 
-def _encode(build: _Builder, vae: Weights) -> None:
-    """Frames to mu, logvar and z = mu + exp(logvar / 2) noise."""
+        frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, ["B", 64, 64, 3])
+        graph = helper.make_graph(self.nodes, name, [frames, *info(inputs)], info(outputs), self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="wm_mpi")
+        model.ir_version = 10
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def _encode(build: _Builder, vae: Weights, integers: Weights | None) -> None:
+    """Frames to mu and logvar."""
+    dense = np.concatenate([vae["encoder/mu/kernel"], vae["encoder/logvar/kernel"]], axis=1)
+    if integers is None:
+        layer = _convolve(build, vae)
+        # Keras flattens height-width-channel, ONNX channel-height-width: reorder the rows once, here
+        dense = dense.reshape(2, 2, 256, -1).transpose(2, 0, 1, 3).reshape(1024, -1)
+    else:
+        layer = _convolve_integers(build, integers)
+    flat = build.node("Flatten", [layer], "flat", axis=1)
+    bias = np.concatenate([vae["encoder/mu/bias"], vae["encoder/logvar/bias"]])
+    build.node("Gemm", [flat, build.constant("dense_kernel", dense), build.constant("dense_bias", bias)], "mu_logvar")
+    half = dense.shape[1] // 2
+    build.nodes.append(helper.make_node(
+        "Split", ["mu_logvar", build.constant("halves", [half, half], np.int64)], ["mu", "logvar"], axis=1))
+
+
+def _convolve(build: _Builder, vae: Weights) -> str:
+    """Frames through the four convolutions in fp32; the result is [B,256,2,2]."""
     build.node("Cast", ["frames"], "frames_float", to=TensorProto.FLOAT)
     layer = build.node("Transpose", ["frames_float"], "frames_nchw", perm=[0, 3, 1, 2])
     for number in (1, 2, 3, 4):
@@ -79,15 +119,35 @@ def _encode(build: _Builder, vae: Weights) -> None:
                                     build.constant(f"conv{number}_bias", vae[f"encoder/conv{number}/bias"])],
                            f"conv{number}", kernel_shape=[4, 4], strides=[2, 2])
         layer = build.node("Relu", [layer], f"relu{number}")
-    flat = build.node("Flatten", [layer], "flat", axis=1)
-    dense = np.concatenate([vae["encoder/mu/kernel"], vae["encoder/logvar/kernel"]], axis=1)
-    # Keras flattens height-width-channel, ONNX channel-height-width: reorder the rows once, here
-    dense = dense.reshape(2, 2, 256, -1).transpose(2, 0, 1, 3).reshape(1024, -1)
-    bias = np.concatenate([vae["encoder/mu/bias"], vae["encoder/logvar/bias"]])
-    build.node("Gemm", [flat, build.constant("dense_kernel", dense), build.constant("dense_bias", bias)], "mu_logvar")
-    half = dense.shape[1] // 2
-    build.nodes.append(helper.make_node(
-        "Split", ["mu_logvar", build.constant("halves", [half, half], np.int64)], ["mu", "logvar"], axis=1))
+    return layer
+
+
+def _convolve_integers(build: _Builder, integers: Weights) -> str:
+    """Frames through the four convolutions in 8 bits; the result is [B,2,2,256], back in fp32.
+
+    uint8 frames are 8-bit activations of step 1/255 already, and ReLU is what uint8 with zero point 0 does by itself. The
+    transpositions are for the standard's channels-first layout only: ONNX Runtime computes channels-last and drops them.
+    """
+    layer, step = "frames", build.constant("step0", 1 / 255)
+    zero = build.constant("zero", 0, np.uint8)
+    for number, view in enumerate(WIDE, start=1):
+        part = {name: integers[f"conv{number}/{name}"] for name in ("kernel", "scale", "bias", "step")}
+        layer = build.node("Reshape", [layer, build.constant(f"view{number}", [-1, *view], np.int64)], f"wide{number}")
+        layer = build.node("Transpose", [layer], f"first{number}", perm=[0, 3, 1, 2])
+        next_step = build.constant(f"step{number}", part["step"])
+        layer = build.node("QLinearConv", [
+            layer, step, zero, build.constant(f"conv{number}_kernel", part["kernel"], np.int8),
+            build.constant(f"conv{number}_scale", part["scale"]),
+            build.constant(f"conv{number}_zero", np.zeros(len(part["scale"])), np.int8), next_step, zero,
+            build.constant(f"conv{number}_bias", part["bias"], np.int32)],
+            f"conv{number}", kernel_shape=[4, 2], strides=[2, 1])
+        layer = build.node("Transpose", [layer], f"last{number}", perm=[0, 2, 3, 1])
+        step = next_step
+    return build.node("DequantizeLinear", [layer, step, zero], "relu4")
+
+
+def _sample(build: _Builder) -> None:
+    """Draw z = mu + exp(logvar / 2) noise."""
     build.node("Exp", [build.node("Mul", ["logvar", build.constant("half", 0.5)], "half_logvar")], "sigma")
     build.node("Add", ["mu", build.node("Mul", ["sigma", "noise"], "spread")], "z")
 

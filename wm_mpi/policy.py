@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,27 +50,35 @@ def load_manifest(world: Path) -> dict[str, Any]:
     return manifest
 
 
-class WorldPolicy:
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """A serialised graph, ready to run on one thread of the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def run_encoder(graph: bytes) -> Callable[[npt.NDArray[np.uint8]], dict[str, npt.NDArray]]:
+    """A function of frames [N,64,64,3] that gives all outputs of ``graph.build_encoder`` by name, 16 frames at a time."""
+    session = open_session(graph)
+    names = [each.name for each in session.get_outputs()]
+
+    def encode(frames: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray]:
+        parts = [session.run(names, {"frames": frames[start:start + 16]}) for start in range(0, len(frames), 16)]
+        return {name: np.concatenate(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)}
+
+    return encode
+
+
+class GraphPolicy:
     """V, M and C as one ONNX graph (see ``graph.py``), run by ONNX Runtime on one thread.
 
     A tick: encode the frame to z; action = C([z, h]) with h from before this frame; M's state then takes [z, action].
     """
 
-    def __init__(self, world: str | Path, width: int, deterministic: bool = False) -> None:
-        """Load ``world/policy.onnx`` for ``width`` slots; ``deterministic`` uses mu for z.
-
-        Raises:
-            UserError: not a world, or damaged.
-        """
-        self.manifest = load_manifest(Path(world))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(Path(world) / "policy.onnx"), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises types of its own, one for each status
-            raise UserError(f"{Path(world) / 'policy.onnx'} cannot be loaded ({error}): freeze it again") from None
+    def __init__(self, graph: bytes, width: int, deterministic: bool = False) -> None:
+        """Load a serialised graph for ``width`` slots; ``deterministic`` uses mu for z."""
+        self._session = open_session(graph)
         shapes = {each.name: each.shape for each in self._session.get_inputs()}
         latents, hidden = shapes["noise"][1], shapes["h"][1]
         self.parameters = int(shapes["controller"][1])
@@ -97,6 +106,23 @@ class WorldPolicy:
             ["actions", "h_next", "c_next"],
             {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c, "controller": self._controller})
         return actions.astype(np.float64)
+
+
+class WorldPolicy(GraphPolicy):
+    """The policy of a world, the directory that freeze wrote."""
+
+    def __init__(self, world: str | Path, width: int, deterministic: bool = False) -> None:
+        """Load ``world/policy.onnx``.
+
+        Raises:
+            UserError: not a world, or damaged.
+        """
+        self.manifest = load_manifest(Path(world))
+        path = Path(world) / "policy.onnx"
+        try:
+            super().__init__(path.read_bytes(), width, deterministic)
+        except Exception as error:  # ONNX Runtime raises types of its own, one for each status
+            raise UserError(f"{path} cannot be loaded ({error}): run python -m wm_mpi.freeze again") from None
 
 
 class LinearPolicy:

@@ -1,0 +1,46 @@
+"""Quantise V on collected frames and measure, on others, what that costs."""
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.datasets import Dataset
+from wm_mpi.graph import build_encoder
+from wm_mpi.policy import run_encoder
+from wm_mpi.quantize import Deviation, Weights, activation_ranges, check, deviation, quantise, recentre
+from wm_mpi.seeding import generator
+
+CALIBRATION = 1024
+"""Frames to calibrate on, and as many others to check with."""
+
+
+def two_samples(data: Dataset, count: int = CALIBRATION) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Frames of even and of odd episodes, at most ``count`` each at random moments, uint8 [N,64,64,3].
+
+    Of a single episode, the first and the second half.
+    """
+    episode = np.repeat(np.arange(len(data.lengths)), data.lengths)
+    side = episode % 2 if len(data.lengths) > 1 else np.arange(len(episode)) * 2 // len(episode)
+    rng = generator(18)
+    samples = []
+    for which in (0, 1):
+        rows = np.flatnonzero(side == which)
+        rows = np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
+        samples.append(np.concatenate([data.read("frames", int(row), int(row) + 1) for row in rows]))
+    return samples[0], samples[1]
+
+
+def quantise_encoder(vae: Weights, seen: npt.NDArray[np.uint8], held_out: npt.NDArray[np.uint8],
+                     ) -> tuple[dict[str, npt.NDArray], dict[str, npt.NDArray], Deviation]:
+    """V with recentred biases, the integers of its convolutions, and how far the two are from fp32 on ``held_out``.
+
+    Raises:
+        UserError: too far.
+    """
+    exact = run_encoder(build_encoder(vae).SerializeToString())
+    integers = quantise(vae, activation_ranges(exact, seen))
+    rounded = run_encoder(build_encoder(vae, integers).SerializeToString())
+    moved = recentre(vae, exact(seen), rounded(seen))
+    rounded = run_encoder(build_encoder(moved, integers).SerializeToString())
+    measured = deviation(exact(held_out), rounded(held_out))
+    check(measured)
+    return moved, integers, measured

@@ -1,0 +1,166 @@
+"""V's convolutions in 8 bits: activation ranges, integer weights, and the measure of what that costs. NumPy only.
+
+Activations are uint8 with zero point 0 (ReLU has no negative side), one step per layer; frames are such integers already,
+with step 1/255. Weights are int8 with one scale an output channel. Two choices go beyond the usual:
+
+- *Wide pixels.* Neighbours in a row lie side by side in memory, so a row of W pixels of C channels is also one of W/2
+  pixels of 2C channels: a 4 x 4 kernel of stride (2, 2) becomes 4 x 2 with stride (2, 1), and nothing is copied. The
+  first layer takes 4 pixels of 3 as one of 12 and gives 2 pixels of 32 as one of 64. ONNX Runtime's fast kernel needs a
+  multiple of 4 channels and works on 64 at a time; this makes V's encoder 1.17 times as fast. (The pixel it leaves out,
+  the last of each row, is one that the next layer never reads.)
+- *Weights that cannot overflow.* Processors without VNNI multiply in pairs and clip each pair's sum to 16 bits. A
+  channel's scale is chosen so that no two weights of a pair can reach that: the integers are then the same on every x86.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.errors import UserError
+
+LAYERS = (1, 2, 3, 4)
+HEADROOM = 1.1
+"""Ranges are this times the largest activation seen: a frame that exceeds its range loses more than finer steps gain."""
+PAIR = 127
+"""Largest sum of two neighbouring weights; after rounding at most 128, and 128 x 255 still fits 16 bits."""
+
+Weights = Mapping[str, npt.NDArray]
+Encoder = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray]]
+"""Frames uint8 [N,64,64,3] to an encoder graph's outputs by name: mu, logvar [N,32]; before quantising also peak1..4 [N],
+the largest activation of each layer."""
+
+
+def activation_ranges(encode: Encoder, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """The value that 255 stands for after each convolution, shape (4,), from frames [N,64,64,3] and the fp32 encoder."""
+    seen = encode(frames)
+    return np.array([max(float(seen[f"peak{number}"].max()), 1e-6) * HEADROOM for number in LAYERS])
+
+
+def quantise(vae: Weights, ranges: npt.NDArray[np.float64]) -> dict[str, npt.NDArray]:
+    """Integer weights of the four convolutions, as ``graph.build_policy`` takes them.
+
+    Args:
+        vae: arrays of ``models.vae`` by name, kernels float [4, 4, C, O].
+        ranges: of ``activation_ranges``, shape (4,).
+
+    Returns:
+        For each layer: ``convN/kernel`` int8 [O, wide C, 4, 2], ``convN/scale`` float32 [O], ``convN/bias`` int32 [O] in
+        units of scale x input step, ``convN/step`` float32 (), the real value of one step of the layer's output.
+    """
+    integers: dict[str, npt.NDArray] = {}
+    step_in = 1 / 255  # V sees 0..1
+    for number, largest in zip(LAYERS, ranges, strict=True):
+        kernel = vae[f"encoder/conv{number}/kernel"].astype(np.float64)
+        bias = vae[f"encoder/conv{number}/bias"].astype(np.float64)
+        if number == 1:
+            kernel, bias = _two_pixels(kernel), np.tile(bias, 2)
+        else:
+            kernel = _one_pixel(kernel)
+        scale = np.maximum(_scales(kernel), np.abs(bias) / step_in / 2**30).astype(np.float32)
+        integers |= {
+            f"conv{number}/kernel": np.rint(kernel / scale[:, None, None, None]).astype(np.int8),
+            f"conv{number}/scale": scale,
+            f"conv{number}/bias": np.rint(bias / (step_in * scale)).astype(np.int32),
+            f"conv{number}/step": np.asarray(largest / 255, np.float32)}
+        step_in = float(integers[f"conv{number}/step"])
+    return integers
+
+
+def recentre(vae: Weights, exact: Mapping[str, npt.NDArray], rounded: Mapping[str, npt.NDArray]) -> dict[str, npt.NDArray]:
+    """V with the mean error of mu and logvar over calibration frames taken out of its last biases.
+
+    Args:
+        vae: arrays of ``models.vae`` by name.
+        exact: mu, logvar [N,32] of the fp32 encoder.
+        rounded: mu, logvar [N,32] of the int8 encoder on the same frames.
+    """
+    moved = dict(vae)
+    for name in ("mu", "logvar"):
+        error = (rounded[name].astype(np.float64) - exact[name]).mean(axis=0)
+        moved[f"encoder/{name}/bias"] = (vae[f"encoder/{name}/bias"] - error).astype(np.float32)
+    return moved
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far the int8 encoder is from fp32, in units of V's own sigma of that frame and latent.
+
+    z is drawn with noise of exactly 1 in these units, so a latent that V leaves at the prior (sigma near 1) counts little
+    and a precise one (sigma 0.05) twenty times as much, as it must. Everything is the worst of the latents, not the mean:
+    idle latents would only thin it out.
+    """
+
+    rms: float
+    """Of mu's error, over frames; the worst latent's."""
+    bias: float
+    """Mean error of mu over frames, absolute; the worst latent's. Unlike noise it does not average out over time."""
+    often: float
+    """99 % of frames have no latent whose mu is further off than this."""
+    largest: float
+    """Of mu's error, over all frames and latents."""
+    spread: float
+    """RMS error of log sigma (0.1: 10 % more or less noise); the worst latent's."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.3f}" for name, value in asdict(self).items())
+
+
+BOUNDS = Deviation(rms=0.25, bias=0.15, often=1.0, largest=3.0, spread=0.1)
+"""What freeze lets pass. rms 0.25 adds 6 % to the variance of the noise that z is drawn with (0.03 nats a latent); 99 % of
+frames stay within one sigma everywhere; no frame lands where sampling itself would hardly ever (beyond 3 sigma)."""
+
+
+def deviation(exact: Mapping[str, npt.NDArray], rounded: Mapping[str, npt.NDArray]) -> Deviation:
+    """Compare two encoders' mu and logvar, [N,32] each, on frames that calibration has not seen."""
+    mu = (rounded["mu"].astype(np.float64) - exact["mu"]) / np.exp(exact["logvar"].astype(np.float64) / 2)
+    sigma = (rounded["logvar"].astype(np.float64) - exact["logvar"]) / 2
+    return Deviation(
+        rms=float(np.sqrt((mu**2).mean(axis=0)).max()), bias=float(np.abs(mu.mean(axis=0)).max()),
+        often=float(np.quantile(np.abs(mu).max(axis=1), 0.99)), largest=float(np.abs(mu).max()),
+        spread=float(np.sqrt((sigma**2).mean(axis=0)).max()))
+
+
+def check(measured: Deviation, bounds: Deviation = BOUNDS) -> None:
+    """Refuse an encoder that strays too far.
+
+    Raises:
+        UserError: with every figure that exceeds its bound.
+    """
+    limits = asdict(bounds)
+    beyond = [f"{name} {value:.3g} (at most {limits[name]:g})" for name, value in asdict(measured).items()
+              if not value <= limits[name]]  # so that NaN fails too
+    if beyond:
+        raise UserError(f"int8 strays too far from fp32, in units of V's sigma: {', '.join(beyond)}; give --precision fp32, "
+                        "or collect more varied frames to calibrate on")
+
+
+def _one_pixel(kernel: npt.NDArray) -> npt.NDArray:
+    """Kernel [4, 4, C, O] for pixels taken two at a time: [O, 2C, 4, 2]."""
+    rows, columns, channels, filters = kernel.shape
+    return kernel.reshape(rows, columns // 2, 2 * channels, filters).transpose(3, 2, 0, 1)
+
+
+def _two_pixels(kernel: npt.NDArray) -> npt.NDArray:
+    """Kernel [4, 4, 3, O] for pixels taken four at a time, two neighbouring outputs as one: [2 O, 12, 4, 2].
+
+    Eight pixels of a row come in; the first output reads pixels 0..3, the second 2..5, the rest of the weights are 0.
+    """
+    rows, columns, channels, filters = kernel.shape
+    both = np.zeros((rows, 2 * columns, channels, 2, filters))
+    both[:, 0:4, :, 0], both[:, 2:6, :, 1] = kernel, kernel
+    return both.reshape(rows, 2, 4 * channels, 2 * filters).transpose(3, 2, 0, 1)
+
+
+def _scales(kernel: npt.NDArray) -> npt.NDArray[np.float64]:
+    """One scale for each output channel of a kernel [O, C, 4, 2], so that weights fit int8 and pairs of them 16 bits.
+
+    Pairs are channels (0, 1), (2, 3) ... at one place of the kernel, as the processor's instruction takes them.
+    """
+    largest = np.abs(kernel).max(axis=(1, 2, 3))
+    for part in (np.maximum(kernel, 0), np.maximum(-kernel, 0)):  # only weights of one sign add up
+        pairs = part.reshape(len(kernel), -1, 2, *kernel.shape[2:]).sum(axis=2)
+        largest = np.maximum(largest, pairs.max(axis=(1, 2, 3)))
+    return np.where(largest > 0, largest / PAIR, 1.0)
+
