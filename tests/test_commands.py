@@ -1,5 +1,6 @@
 """What a newcomer types: help, the list of commands, job files."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -46,3 +47,12 @@ def test_scripts_are_clean(script: Path) -> None:
     if shutil.which("shellcheck"):
         subprocess.run(["shellcheck", "-x", script.relative_to(ROOT)], check=True, cwd=ROOT)
     assert script.stat().st_mode & 0o111 or script.name == "setup.bash"
+
+
+def test_parity_report_runs(tmp_path: Path) -> None:
+    picture = tmp_path / "parity.png"
+    done = subprocess.run([sys.executable, "-m", "benchmarks.parity", "--seeds", "70:71", "--frames", "60", "--picture",
+                           picture], capture_output=True, text=True, cwd=ROOT, check=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["tracks identical"] == figures["poses bit-equal"] == figures["rewards equal"] == 1
+    assert figures["mean absolute pixel error (of 255)"] < 0.3 and picture.exists()

@@ -1,10 +1,12 @@
 """The engine behind Gymnasium's interfaces, and in rollouts."""
 
 import warnings
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+from conftest import wm
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
@@ -138,3 +140,25 @@ def test_fitness_does_not_depend_on_company_order_or_width() -> None:
     assert len({played.frames for played in alone.values()}) > 1, "lengths should differ, so that slots are refilled apart"
     for width, order in ((3, list(range(12))), (16, list(range(12))), (5, [7, 3, 11, 0, 1, 2, 10, 9, 8, 6, 5, 4])):
         assert play(width, order) == alone
+
+
+def test_ranks_that_start_together_share_one_compilation(pipeline: Path, tmp_path: Path) -> None:
+    arguments = ("es", "--preset", "smoke", "--world", pipeline / "world", "--max-frames", 5, "--generations", 1)
+    env = {"WM_MPI_CACHE": str(tmp_path / "cache")}
+    done = wm(*arguments, "--out", tmp_path / "cold", ranks=4, env=env)
+    assert done.returncode == 0 and done.stderr.count("compiling the CarRacing engine") == 1, done.stderr
+    done = wm(*arguments, "--out", tmp_path / "warm", ranks=4, env=env)
+    assert done.returncode == 0 and "compiling" not in done.stderr
+
+
+def test_memory_does_not_grow() -> None:
+    """Over 2,000 episodes after the first 500; benchmarks/soak.py plays more."""
+    rollout = Rollout(make_env(EnvSpec("fast", max_frames=3), 16), Scripted(4, 16))
+
+    def resident(episodes: int) -> int:
+        tasks = [(index, Task(0, EpisodeSeed(index, index))) for index in range(episodes)]
+        assert len(list(rollout.run(np.zeros((1, 15)), Script(tasks)))) == episodes
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    before = resident(500)
+    assert resident(2000) - before < 3e6

@@ -16,13 +16,13 @@ _READY = "compiled"
 
 
 def _directory() -> Path:
-    """A directory for this version of the engine's sources.
+    """A directory for this version of the compiled sources.
 
     Numba itself notices changes of the file that a function stands in, but not of the files it calls; a directory named
     after all sources cannot be stale. WM_MPI_CACHE overrides where it is made.
     """
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parent.glob("*/*.py")):
         digest.update(path.read_bytes())
     base = Path(os.environ.get("WM_MPI_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     for place in (base / "wm_mpi", Path(tempfile.gettempdir()) / f"wm_mpi-{os.getuid()}"):
@@ -60,6 +60,6 @@ def compiling() -> Iterator[None]:
         with contextlib.suppress(OSError):  # file systems without locks: each compiles for itself, no harm
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
-            print("compiling the CarRacing engine, once on this machine (about half a minute)", file=sys.stderr, flush=True)
+            print("compiling the CarRacing engine, once on this machine (about a minute)", file=sys.stderr, flush=True)
         yield
         ready.touch()

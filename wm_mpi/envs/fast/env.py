@@ -33,7 +33,7 @@ class CarRacingVector(VectorEnv):
     """``num_envs`` cars in lock-step, as fast as one core draws them.
 
     Same tracks, physics, rewards and endings as Gymnasium's CarRacing-v3 for the same seeds and actions; the pictures agree
-    within about a level (see docs/parity.md). Observations are uint8 [num_envs, 96, 96, 3], or with
+    within about a level (see docs/engine.md). Observations are uint8 [num_envs, 96, 96, 3], or with
     ``observation_size=64`` the policy frames of this project, [num_envs, 64, 64, 3]. A car's numbers do not depend on the
     other cars. Parts that have ended and not been reset are skipped: stepping costs nothing, their frame stands still.
     """
@@ -45,7 +45,7 @@ class CarRacingVector(VectorEnv):
                  domain_randomize: bool = False, continuous: bool = True, max_episode_steps: int | None = 1000,
                  observation_size: int = 96, render_size: tuple[int, int] = (600, 400),
                  autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP) -> None:
-        """Build the engine; the first ever use on a machine compiles for about half a minute, later ones load a cache.
+        """Build the engine; the first ever use on a machine compiles for about a minute, later ones load a cache.
 
         Args:
             num_envs: cars.
