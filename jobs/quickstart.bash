@@ -40,6 +40,11 @@ bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --e
 stage "8/8 the first 4 of them again, in Gymnasium's own CarRacing"
 bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 4 --env gymnasium --width 1 \
     --json "$out/evaluation_gymnasium.json"
+python - "$out" <<'END'
+import json, sys
+fast, gymnasium = (json.load(open(f"{sys.argv[1]}/evaluation{name}.json"))["returns"][:4] for name in ("", "_gymnasium"))
+print("track by track:  fast", *(f"{value:7.1f}" for value in fast), "\n            Gymnasium", *(f"{value:7.1f}" for value in gymnasium))
+END
 
 echo
 echo "== done in $((SECONDS - started)) s; everything is under $out/:"

@@ -22,6 +22,7 @@ def test_the_list_of_commands() -> None:
 @pytest.mark.parametrize("preset", ["paper", "laptop", "smoke"])
 def test_help_shows_every_option_with_its_preset(name: str, preset: str) -> None:
     from wm_mpi import config
+    from wm_mpi.cli import parse
     config_class = next(each for each in vars(config).values() if isinstance(each, type)
                         and each.__name__.lower() == f"{name.replace('_', '').replace('train', '')}config")
     if preset == "paper":
@@ -31,13 +32,13 @@ def test_help_shows_every_option_with_its_preset(name: str, preset: str) -> None
             assert f"--{field.name.replace('_', '-')}" in said
     required = {field: "x" for field in ("out", "data", "vae", "rnn", "run") if field in config_class.__dataclass_fields__}
     flags = [part for field, value in required.items() for part in (f"--{field}", value)]
-    parsed = config.parse(config_class, name, [*flags, "--preset", preset])
+    parsed = parse(config_class, name, [*flags, "--preset", preset])
     assert parsed.preset == preset
     for field, value in config_class.presets[preset].items():
         assert getattr(parsed, field) == value
     explicit = next(iter(config_class.presets["smoke"]), None)
     if explicit:
-        parsed = config.parse(config_class, name, [*flags, f"--{explicit.replace('_', '-')}", "77", f"--preset={preset}"])
+        parsed = parse(config_class, name, [*flags, f"--{explicit.replace('_', '-')}", "77", f"--preset={preset}"])
         assert getattr(parsed, explicit) == 77
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.behaviour import LinearBehaviour, WalkPolicy
-from wm_mpi.config import CollectConfig, run_command
+from wm_mpi.cli import run_command
+from wm_mpi.config import CollectConfig
 from wm_mpi.datasets import check_shard, load_arrays, shard_holds, write_index, write_shard
 from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.errors import UserError

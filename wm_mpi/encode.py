@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from wm_mpi.config import EncodeConfig, run_command
+from wm_mpi.cli import run_command
+from wm_mpi.config import EncodeConfig
 from wm_mpi.datasets import Dataset, open_frames, write_latents
 from wm_mpi.models.training import backend, set_weights
 from wm_mpi.models.vae import Vae

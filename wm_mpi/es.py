@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.config import EsConfig, run_command
+from wm_mpi.cli import run_command
+from wm_mpi.config import EsConfig
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError
 from wm_mpi.history import Generation, History

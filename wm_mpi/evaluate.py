@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.config import EvaluateConfig, run_command
+from wm_mpi.cli import run_command
+from wm_mpi.config import EvaluateConfig
 from wm_mpi.datasets import load_arrays
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.calibration import quantise_encoder, two_samples
-from wm_mpi.config import FreezeConfig, run_command
+from wm_mpi.cli import run_command
+from wm_mpi.config import FreezeConfig
 from wm_mpi.datasets import Dataset, open_frames
 from wm_mpi.errors import UserError
 from wm_mpi.graph import build_policy

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from wm_mpi.batches import sequence_batches, split_episodes
-from wm_mpi.config import RnnConfig, run_command
+from wm_mpi.cli import run_command
+from wm_mpi.config import RnnConfig
 from wm_mpi.datasets import open_latents
 from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure

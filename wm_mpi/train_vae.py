@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from wm_mpi.batches import frame_batches, frame_steps, split_episodes
-from wm_mpi.config import VaeConfig, run_command
+from wm_mpi.cli import run_command
+from wm_mpi.config import VaeConfig
 from wm_mpi.datasets import open_frames
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae

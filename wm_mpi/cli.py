@@ -1,0 +1,71 @@
+"""From a command line to a configuration (through tyro), and from what happens to an exit status."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+
+from wm_mpi.config import Command, check
+from wm_mpi.errors import UserError
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+
+Config = TypeVar("Config", bound=Command)
+
+
+def parse(config_class: type[Config], command: str, arguments: Sequence[str]) -> Config:
+    """Parse a command line; the preset named on it gives the defaults.
+
+    Raises:
+        SystemExit: after ``--help`` (0) or on bad flags (2).
+        UserError: a value is out of its range.
+    """
+    default = _defaults(config_class, _preset_in(arguments))
+    config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
+                      console_outputs=rank_of_launcher() == 0)
+    check(config)
+    return config
+
+
+def _preset_in(arguments: Sequence[str]) -> str:
+    for position, argument in enumerate(arguments):
+        if argument == "--preset" and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith("--preset="):
+            return argument.partition("=")[2]
+    return "paper"
+
+
+def _defaults(config_class: type[Config], preset: str) -> Config:
+    """An instance with the preset's values, in which required fields are still missing; so --help shows the preset."""
+    required = {field.name: tyro.MISSING for field in dataclasses.fields(config_class)
+                if field.default is dataclasses.MISSING}
+    known = config_class.presets.get(preset)  # an unknown preset is tyro's to refuse
+    return config_class(**required, **({} if known is None else {"preset": preset, **known}))
+
+
+def rank_of_launcher() -> int:
+    """This process's rank as the launcher's environment tells it, 0 without a launcher; needs no MPI."""
+    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def run_command(command: str, config_class: type[Config], main: Callable[[Config], None]) -> None:
+    """Parse ``sys.argv``, call ``main``, and turn what happens into an exit status.
+
+    0 done, 1 a bug (with traceback), 2 bad input (one sentence), 130 interrupted.
+    """
+    try:
+        main(parse(config_class, command, sys.argv[1:]))
+    except UserError as error:
+        if rank_of_launcher() == 0:  # all ranks found the same; one voice is enough
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
