@@ -1,5 +1,6 @@
 """Collecting: the same bytes on any number of ranks, killed or not; full disks."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -32,7 +33,8 @@ def test_ranks_kills_and_extensions_give_the_same_bytes(tmp_path: Path) -> None:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     for pid in everything_of(killed):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
     kept = len(list(killed.glob("episodes/[0-9]*.h5")))
     said = succeed(*SMALL, "--out", killed, ranks=2)
@@ -45,6 +47,13 @@ def test_ranks_kills_and_extensions_give_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "grown" / "shards" / "00001.h5").write_bytes(b"torn")
     assert "6 episodes wanted, 2 to play" in succeed(*SMALL, "--out", tmp_path / "grown")
     assert shards(tmp_path / "grown") == shards(tmp_path / "serial")
+
+
+def test_a_data_set_never_shrinks(tmp_path: Path) -> None:
+    succeed(*SMALL[:2], 3, *SMALL[3:], "--max-frames", 5, "--out", tmp_path / "frames")
+    before = shards(tmp_path / "frames")
+    assert "would throw some away" in refuse(*SMALL[:2], 2, *SMALL[3:], "--max-frames", 5, "--out", tmp_path / "frames")
+    assert shards(tmp_path / "frames") == before
 
 
 def test_linear_behaviour_and_the_toy(tmp_path: Path) -> None:

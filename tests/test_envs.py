@@ -95,6 +95,10 @@ def test_gym_plays_like_gymnasium() -> None:
         assert frames[0].shape == frames[1].shape
         returns = [sum(env.step(np.array([[0.0, 0.3, 0.0]]))[1][0] for _ in range(50)) for env in (ours, theirs)]
         assert abs(returns[0] - returns[1]) < 10
+        theirs.reset(seed=[4])
+        theirs.envs[0].unwrapped._env.new_lap = True
+        *_, terminated, truncated, infos = theirs.step(np.zeros((1, 3)))
+        assert terminated[0] and not truncated[0] and infos["lap_finished"][0]
 
 
 @pytest.mark.parametrize("missing,env,fix", [("Box2D", "gymnasium", "gymnasium[box2d]"), ("gym", "gym", "wm_mpi[gym]")])

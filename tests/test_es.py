@@ -78,9 +78,14 @@ def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path)
     arguments = (*TOY, "--generations", 60)
     succeed(*arguments, "--out", tmp_path / "straight")
     rng = np.random.default_rng(ranks)
-    for delay in rng.uniform(0.8, 2.0, 5):
+    journal = tmp_path / "run" / "episodes.jsonl"
+    for delay in rng.uniform(0.0, 0.1, 5):
+        before = journal.stat().st_size if journal.exists() else 0
         process = subprocess.Popen(command(*arguments, "--out", tmp_path / "run", ranks=ranks), env=ENVIRONMENT,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        while not journal.exists() or journal.stat().st_size <= before:  # playing has begun
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.002)
         time.sleep(delay)
         for pid in subprocess.run(["pgrep", "-f", str(tmp_path / "run")], capture_output=True, text=True).stdout.split():
             try:
@@ -88,8 +93,45 @@ def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path)
             except ProcessLookupError:
                 pass
         process.wait()
-    succeed(*arguments, "--out", tmp_path / "run", ranks=ranks)
+    assert 0 < len(metrics(tmp_path / "run")) < 60
+    assert "resuming" in succeed(*arguments, "--out", tmp_path / "run", ranks=ranks)
     same(tmp_path / "straight", tmp_path / "run")
+
+
+def test_another_world_is_refused(copied: Path) -> None:
+    """Frozen anew into the same directory: neither es nor evaluate mixes the two."""
+    arguments = ("es", "--preset", "smoke", "--world", copied / "world", "--max-frames", 5, "--out", copied / "run")
+    succeed(*arguments, "--generations", 1)
+    succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
+            copied / "world", "--precision", "fp32")
+    assert "world_sha256" in refuse(*arguments, "--generations", 2)
+    assert "another world than the champion was trained in" in refuse("evaluate", "--run", copied / "run")
+
+
+def test_checkpoints_survive_versions_that_cannot_read_them(tmp_path: Path) -> None:
+    import hashlib
+    succeed(*TOY, "--out", tmp_path / "run", "--generations", 1)
+    checkpoint = tmp_path / "run" / "checkpoint" / "000001.ckpt"
+    payload = b"cno_such_module\nthing\n."
+    checkpoint.write_bytes(hashlib.sha256(payload).digest() + payload)
+    assert "cannot read it" in refuse(*TOY, "--out", tmp_path / "run", "--generations", 2)
+    assert checkpoint.exists()
+
+
+def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".mine.tmp").write_text("keep")
+    (tmp_path / "config.json").write_text("[1, 2]")
+    assert "not a configuration of this project" in refuse(*TOY, "--out", tmp_path)
+    (tmp_path / "config.json").unlink()
+    succeed(*TOY, "--out", tmp_path, "--generations", 1)
+    succeed(*TOY, "--out", tmp_path, "--generations", 2)
+    assert (tmp_path / ".mine.tmp").read_text() == "keep"
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refuse(*TOY, "--out", tmp_path / "file" / "run")
+    assert "not the directory of an es run" in refuse("evaluate", "--run", tmp_path / "file")
 
 
 def test_a_damaged_newest_checkpoint_falls_back(straight: Path, tmp_path: Path) -> None:
@@ -187,7 +229,7 @@ def test_a_return_that_is_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("flags,sentence", [
     (("--popsize", 1), "--popsize is 1, but must be at least 2"),
-    (("--sigma", 0), "--sigma is 0.0, but must be above 0"),
+    (("--sigma", 0), "--sigma is 0.0, but must be above 0 and finite"),
     (("--seed", -1), "--seed is -1, but must be at least 0"),
     (("--env", "gymnasium"), "needs --world"),
 ])

@@ -115,7 +115,7 @@ def test_rows_depend_neither_on_neighbours_nor_on_position(vae: dict, samples: t
     order = rng.permutation(16)
     for one, other in zip(straight, session.run(None, {name: value[order] for name, value in feed.items()}), strict=True):
         np.testing.assert_array_equal(one[order], other)
-    alone = {name: np.concatenate([value[:1], value[16:1:-1][:15] * 0]) for name, value in feed.items()}
+    alone = {name: np.concatenate([value[:1], value[1:] * 0]) for name, value in feed.items()}
     for one, other in zip(straight, session.run(None, alone), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
 

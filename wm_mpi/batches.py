@@ -54,7 +54,7 @@ def frame_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: i
                   shuffle: tuple[int, ...] | None) -> Iterator[Batch]:
     """Every frame of the episodes once, as uint8 ``frames`` [batch_size, 64, 64, 3]; the last batch may be smaller.
 
-    Memory: two buffers of ``buffer_frames`` (12 KiB a frame), one being read while the other is used.
+    Memory: four buffers of ``buffer_frames`` (12 KiB a frame): one in use, joined from two, while the next is read.
 
     Args:
         source: an open frames data set.
@@ -130,16 +130,23 @@ def _sequences(source: Source, episodes: npt.NDArray, offsets: npt.NDArray, sequ
 
 
 def _buffers(source: Source, blocks: list[tuple[int, int]], size: int) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
-    frames, rows, held = [], [], 0
-    for start, stop in blocks:
-        frames.append(source.read("frames", start, stop))
-        rows.append(np.arange(start, stop))
-        held += stop - start
-        if held >= size:
-            yield np.concatenate(frames), np.concatenate(rows)
-            frames, rows, held = [], [], 0
-    if held:
-        yield np.concatenate(frames), np.concatenate(rows)
+    pending = iter(blocks)
+    while group := _up_to(pending, size):
+        frames = np.empty((sum(stop - start for start, stop in group), 64, 64, 3), np.uint8)
+        filled = 0
+        for start, stop in group:
+            frames[filled:filled + stop - start] = source.read("frames", start, stop)
+            filled += stop - start
+        yield frames, np.concatenate([np.arange(start, stop) for start, stop in group])
+        del frames
+
+
+def _up_to(blocks: Iterator[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """The next blocks that together have at least ``size`` rows, or what is left."""
+    group: list[tuple[int, int]] = []
+    while sum(stop - start for start, stop in group) < size and (block := next(blocks, None)) is not None:
+        group.append(block)
+    return group
 
 
 def _prefetch(make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
@@ -175,6 +182,7 @@ def _prefetch(make: Callable[[], Iterator[Any]]) -> Iterator[Any]:
             if kind == "error":
                 raise value
             yield value
+            del value
     finally:
         stopped.set()
         thread.join()

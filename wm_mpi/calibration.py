@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.datasets import Dataset
+from wm_mpi.errors import UserError
 from wm_mpi.graph import build_encoder
 from wm_mpi.policy import run_encoder
 from wm_mpi.quantize import Deviation, Weights, activation_ranges, check, deviation, quantise, recentre
@@ -24,6 +25,8 @@ def two_samples(data: Dataset, count: int = CALIBRATION) -> tuple[npt.NDArray[np
     samples = []
     for which in (0, 1):
         rows = np.flatnonzero(side == which)
+        if len(rows) == 0:
+            raise UserError(f"{data.path} has too few frames to calibrate on: collect more, or give --precision fp32")
         rows = np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
         samples.append(np.concatenate([data.read("frames", int(row), int(row) + 1) for row in rows]))
     return samples[0], samples[1]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -63,8 +64,11 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
     try:
         main(parse(config_class, command, sys.argv[1:]))
     except UserError as error:
-        if rank_of_launcher() == 0:  # all ranks found the same; one voice is enough
+        rank = rank_of_launcher()
+        if rank == 0:  # the ranks of a machine find the same; one voice a machine is enough
             print(f"error: {error}", file=sys.stderr)
+        elif os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") == "0":
+            print(f"error: rank {rank} on {socket.gethostname()}: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Play episodes for first data: over MPI to episode files, packed into HDF5 shards, shown as one data set by frames.h5."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,13 +31,28 @@ def main(config: CollectConfig) -> None:
         raise UserError("--env toy shows no frames, there is nothing to collect: use a CarRacing environment")
     with display(config.display), open_pool(lambda: Collector(config)) as pool:
         if pool is not None:
-            collect(config, pool)
+            collect(config, pool, _policy(config)[1])
 
 
-def collect(config: CollectConfig, pool: Pool) -> None:
+def refuse_fewer(out: Path, config: CollectConfig) -> None:
+    """A data set may grow, never shrink: packing again would throw episodes away.
+
+    Raises:
+        UserError: fewer episodes than before.
+    """
+    if (out / "config.json").exists():
+        before = read_json(out / "config.json", "delete the directory or restore the file").get("episodes", 0)
+        if before > config.episodes:
+            raise UserError(f"{out} is for {before} episodes, --episodes {config.episodes} would throw some away: give the "
+                            "same or more, or another --out")
+
+
+def collect(config: CollectConfig, pool: Pool, parameters: npt.NDArray[np.float64]) -> None:
     """Play missing episodes, pack missing shards, write the index, remove what was packed."""
     out = Path(config.out)
-    begin_directory(out, config.values(), config.changeable_fields())
+    refuse_fewer(out, config)
+    driver = {} if parameters.size == 0 else {"policy_sha256": hashlib.sha256(parameters.tobytes()).hexdigest()}
+    begin_directory(out, config.values() | driver, config.changeable_fields())
     everything = range(-(-config.episodes // config.shard_episodes))
     todo = [shard for shard in everything if not shard_holds(_shard(config, shard), _numbers(config, shard))]
     missing = [number for shard in todo for number in _numbers(config, shard) if not _episode(config, number).exists()]
@@ -94,15 +110,15 @@ class Collector:
 def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
     """The driving policy and its parameters, shape (1, parameters)."""
     if config.policy in ("walk", "linear"):
-        policy = WalkPolicy(config.width) if config.policy == "walk" else LinearBehaviour(config.width)
-        return policy, np.empty((1, 0))
+        return (WalkPolicy if config.policy == "walk" else LinearBehaviour)(config.width), np.empty((1, 0))
     run = RunDir(config.policy)
     if not run.config.exists():
         raise UserError(f"--policy {config.policy} is neither 'walk' nor 'linear' nor the directory of an es run")
     arrays, _ = load_arrays(run.champion, f"{run.path} has no champion yet: run es for a generation first")
     settings = read_json(run.config, "it is not the directory of an es run")
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
-    return make_policy(spec, settings["world"], config.width, settings["deterministic"]), arrays["parameters"][None]
+    policy = make_policy(spec, config.world or settings["world"], config.width, settings["deterministic"])
+    return policy, arrays["parameters"][None]
 
 
 def _numbers(config: CollectConfig, shard: int) -> range:

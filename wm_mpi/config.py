@@ -1,6 +1,7 @@
 """Every command's options: a frozen dataclass a command, one documented field a flag, three presets."""
 
 import dataclasses
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
@@ -67,10 +68,12 @@ class CollectConfig(EpisodeOptions, Command):
         "laptop": {"episodes": 200},
         "smoke": {"episodes": 8, "max_frames": 120, "shard_episodes": 4}}
 
-    out: Out
+    out: Out = dataclasses.field(metadata=changeable())
     """Directory for frames.h5 and shards/."""
     episodes: int = dataclasses.field(default=10_000, metadata=changeable())
     """Episodes to play (count); a later start may ask for more."""
+    world: str | None = dataclasses.field(default=None, metadata=changeable())
+    """Directory of the world that a run's champion drives with, if it is not where the run found it."""
     policy: str = "walk"
     """'walk' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
@@ -84,11 +87,11 @@ class CollectConfig(EpisodeOptions, Command):
 class TrainingOptions:
     """What the training of V and M shares."""
 
-    data: Out
+    data: Out = dataclasses.field(metadata=changeable())
     """Directory with the data set: of collect for V, of encode for M."""
-    out: Out
+    out: Out = dataclasses.field(metadata=changeable())
     """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
-    learning_rate: float = 1e-3
+    learning_rate: float = dataclasses.field(default=1e-3, metadata=changeable())
     """Adam's step size."""
     validation: float = 0.1
     """Share of episodes held out for the validation loss (fraction)."""
@@ -104,7 +107,7 @@ class VaeConfig(TrainingOptions, Command):
 
     presets: ClassVar[Presets] = {"paper": {}, "laptop": {"epochs": 5}, "smoke": {"epochs": 1}}
 
-    learning_rate: float = 1e-4
+    learning_rate: float = dataclasses.field(default=1e-4, metadata=changeable())
     """Adam's step size."""
     epochs: int = dataclasses.field(default=10, metadata=changeable())
     """Passes over the training frames (count; the paper says 1, its code 10)."""
@@ -120,13 +123,13 @@ class VaeConfig(TrainingOptions, Command):
 class EncodeConfig(Command):
     """Encode every frame with V and store mean and log variance as latents.h5."""
 
-    data: Out
+    data: Out = dataclasses.field(metadata=changeable())
     """Directory of collect."""
-    vae: Out
+    vae: Out = dataclasses.field(metadata=changeable())
     """Directory of train_vae."""
-    out: Out
+    out: Out = dataclasses.field(metadata=changeable())
     """Directory for latents.h5."""
-    batch_size: int = 500
+    batch_size: int = dataclasses.field(default=500, metadata=changeable())
     """Frames a call (count)."""
 
 
@@ -178,9 +181,9 @@ class EsConfig(EpisodeOptions, Command):
         "laptop": {"popsize": 32, "episodes": 4, "generations": 100, "eval_every": 10, "eval_episodes": 16},
         "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 100, "eval_every": 2, "eval_episodes": 2}}
 
-    out: Out
+    out: Out = dataclasses.field(metadata=changeable())
     """Directory of the run."""
-    world: str | None = None
+    world: str | None = dataclasses.field(default=None, metadata=changeable())
     """Directory that freeze wrote (the toy environment needs none)."""
     popsize: int = 64
     """Candidates a generation (count; independent of the number of ranks)."""
@@ -247,8 +250,13 @@ def check(config: Command) -> None:
         value = getattr(config, name, None)
         if value is not None and value < bound:
             raise UserError(f"--{name.replace('_', '-')} is {value}, but must be at least {bound}")
-    for name, low, high in (("sigma", 0.0, float("inf")), ("learning_rate", 0.0, float("inf")),
-                            ("validation", 0.0, 1.0), ("lap_complete_percent", 0.0, 1.000001)):
+    for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
+                                ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1")):
         value = getattr(config, name, None)
-        if value is not None and not low < value < high:
-            raise UserError(f"--{name.replace('_', '-')} is {value}, but must be above {low:g} and at most {high:g}")
+        allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
+        if not allowed:
+            raise UserError(f"--{name.replace('_', '-')} is {value}, but must be above 0 and {within}")
+    if getattr(config, "seed", 0) >= 2**32:
+        raise UserError(f"--seed is {getattr(config, 'seed', 0)}, but must be below 2**32")
+    if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:
+        raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")

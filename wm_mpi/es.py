@@ -3,6 +3,8 @@
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +15,10 @@ from wm_mpi.config import EsConfig
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError
 from wm_mpi.history import Generation, History
+from wm_mpi.policy import load_manifest
 from wm_mpi.pool import Pool, open_pool
 from wm_mpi.progress import Progress
-from wm_mpi.rollout import Played, Task, make_policy, make_rollout
+from wm_mpi.rollout import TOY_PARAMETERS, Played, Task, make_rollout
 from wm_mpi.rundir import RunDir
 from wm_mpi.seeding import Stream, episode_seed
 from wm_mpi.strategy import Strategy
@@ -24,19 +27,22 @@ from wm_mpi.strategy import Strategy
 def main(config: EsConfig) -> None:
     """Run or resume ``config``; worker ranks serve inside ``open_pool`` and come out with None."""
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
+    if config.env != "toy" and config.world is None:
+        raise UserError(f"--env {config.env} needs --world, the directory that python -m wm_mpi.freeze wrote")
     with display(config.display), open_pool(lambda: make_rollout(
             spec, config.world, config.width, config.deterministic, config.stuck_frames)) as pool:
         if pool is not None:
-            parameters = make_policy(spec, config.world, config.width, config.deterministic).parameters
-            train(config, pool, parameters, spec)
+            train(config, pool, spec, None if config.world is None else load_manifest(Path(config.world)))
 
 
-def train(config: EsConfig, pool: Pool, parameters: int, spec: EnvSpec) -> None:
+def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] | None) -> None:
     """The ES loop: ask, play, tell, validate, save."""
     run = RunDir(config.out)
-    run.begin(config.values(), config.changeable_fields())
+    world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
+    run.begin(config.values() | world, config.changeable_fields())
+    parameters = TOY_PARAMETERS if manifest is None else manifest["shapes"]["parameters"]
     history, strategy = History.resume(
-        run, lambda: Strategy(parameters, config.popsize, config.sigma, config.seed), spec.describe())
+        run, lambda: Strategy(parameters, config.popsize, config.sigma, config.seed), spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, history.episodes_total) as progress:
         play = Player(pool, history, progress)
@@ -44,15 +50,15 @@ def train(config: EsConfig, pool: Pool, parameters: int, spec: EnvSpec) -> None:
             began = time.perf_counter()
             generation = strategy.generation + 1
             candidates = strategy.ask()
-            played, busy = play(candidates, training_tasks(config, generation), generation, Stream.TRAINING)
-            returns = np.array([each.total for each in played]).reshape(config.popsize, config.episodes)
+            batch = play(candidates, training_tasks(config, generation), generation, Stream.TRAINING)
+            returns = np.array([each.total for each in batch.played]).reshape(config.popsize, config.episodes)
             strategy.tell(returns.mean(axis=1))
             validation = None
             if generation % config.eval_every == 0:
-                outcomes, _ = play(strategy.mean[None], validation_tasks(config), generation, Stream.VALIDATION)
-                validation = np.array([each.total for each in outcomes])
-            summary = Generation.of(generation, played, returns, validation, strategy.sigma, busy,
-                                    time.perf_counter() - began, history.frames_total)
+                judged = play(strategy.mean[None], validation_tasks(config), generation, Stream.VALIDATION)
+                validation = np.array([each.total for each in judged.played])
+            summary = Generation.of(generation, batch.played, returns, validation, strategy.sigma, batch.busy_share,
+                                    time.perf_counter() - began, batch.frames_per_second, history.frames_total)
             history.save(summary, strategy, candidates, returns.mean(axis=1))
             progress.line(summary.describe(config.generations))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}\n"
@@ -76,6 +82,14 @@ def validation_tasks(config: EsConfig) -> list[Task]:
     return [Task(0, episode_seed(config.seed, Stream.VALIDATION, 0, episode)) for episode in range(config.eval_episodes)]
 
 
+class Batch(NamedTuple):
+    """Outcomes in task order, the workers' busy share, and the rate of the frames that were really played now."""
+
+    played: list[Played]
+    busy_share: float
+    frames_per_second: float
+
+
 @dataclass(frozen=True)
 class Player:
     """Plays a batch of tasks, except those that the journal already holds, and journals each as it finishes."""
@@ -85,14 +99,15 @@ class Player:
     progress: Progress
 
     def __call__(self, candidates: npt.NDArray[np.float64], tasks: list[Task], generation: int,
-                 stream: Stream) -> tuple[list[Played], float]:
-        """Outcomes in task order, and the workers' busy share.
+                 stream: Stream) -> Batch:
+        """Play what is missing.
 
         Raises:
             UserError: a return is not finite.
         """
         known = self.history.journal(generation, stream.name.lower())
         missing = [index for index in range(len(tasks)) if index not in known]
+        began = time.perf_counter()
 
         def arrived(position: int, played: Played) -> None:
             index = missing[position]
@@ -105,7 +120,9 @@ class Player:
             self.progress.advance(int(stream is Stream.TRAINING))
 
         outcome = self.pool.run(candidates, [tasks[index] for index in missing], arrived)
-        return [known[index] for index in range(len(tasks))], outcome.busy_share
+        frames = sum(known[index].frames for index in missing)
+        return Batch([known[index] for index in range(len(tasks))], outcome.busy_share,
+                     frames / max(time.perf_counter() - began, 1e-9))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from wm_mpi.config import EvaluateConfig
 from wm_mpi.datasets import load_arrays
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError
+from wm_mpi.policy import load_manifest
 from wm_mpi.pool import open_pool
 from wm_mpi.progress import Progress
 from wm_mpi.rollout import Played, Task, make_rollout
@@ -33,19 +34,36 @@ def main(config: EvaluateConfig) -> None:
     width = config.width or settings["width"]
     deterministic = settings["deterministic"] if config.deterministic is None else config.deterministic
     seeds = tracks(config, settings["seed"])
+    arrays, about = load_arrays(run.champion, f"{run.path} has no champion yet: let es finish a generation first")
+    check_world(world, about, spec, settings["env"])
     with display(config.display), open_pool(lambda: make_rollout(spec, world, width, deterministic)) as pool:
         if pool is None:
             return
-        arrays, about = load_arrays(run.champion, f"{run.path} has no champion yet: let es finish a generation first")
         with Progress(None, len(seeds)) as progress:
             outcome = pool.run(arrays["parameters"][None], [Task(0, seed) for seed in seeds],
                                lambda *_: progress.advance())
         result = verdict(outcome.results, spec, seeds)
         result |= {"generation": about["generation"], "world": world, "deterministic": deterministic}
-        append_jsonl(run.evaluations, result)
+        print(describe(result, run))
         if config.json is not None:
             write_json(Path(config.json), result)
-        print(describe(result, run))
+        append_jsonl(run.evaluations, result)
+
+
+def check_world(world: str | None, champion: dict[str, Any], spec: EnvSpec, trained_in: str) -> None:
+    """Refuse a world that the champion was not trained in.
+
+    Raises:
+        UserError: another world, no world, or another kind of environment.
+    """
+    if (spec.name == "toy") != (trained_in == "toy"):
+        raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}")
+    if world is None or spec.name == "toy":
+        return
+    found = load_manifest(Path(world))["files"]["policy.onnx"]
+    if found != champion["world_sha256"]:
+        raise UserError(f"{world} is another world than the champion was trained in (policy.onnx {found[:12]}, not "
+                        f"{champion['world_sha256'][:12]}): give the right one with --world")
 
 
 def tracks(config: EvaluateConfig, run_seed: int) -> list[EpisodeSeed]:
@@ -74,8 +92,9 @@ def verdict(played: list[Played], spec: EnvSpec, seeds: list[EpisodeSeed]) -> di
 
 def bootstrap_interval(returns: npt.NDArray[np.float64], share: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap (Efron) of the mean, with a fixed seed."""
-    chosen = generator(95).integers(0, len(returns), (RESAMPLES, len(returns)))
-    low, high = np.quantile(returns[chosen].mean(axis=1), [(1 - share) / 2, (1 + share) / 2])
+    rng = generator(95)
+    means = [rng.choice(returns, len(returns)).mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from wm_mpi.datasets import save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.rollout import Played
-from wm_mpi.rundir import RunDir, append_jsonl, read_jsonl, write_text
+from wm_mpi.rundir import RunDir, append_jsonl, iterate_jsonl, read_jsonl, write_text
 from wm_mpi.strategy import Strategy
 
 
@@ -39,14 +40,17 @@ class Generation:
     @classmethod
     def of(cls, generation: int, played: Sequence[Played], returns: npt.NDArray[np.float64],
            validation: npt.NDArray[np.float64] | None, sigma: float, busy_share: float, seconds: float,
-           frames_before: int) -> "Generation":
-        """Sum up a generation; ``returns`` has shape (popsize, episodes), its row means are the candidates' fitness."""
+           frames_per_second: float, frames_before: int) -> "Generation":
+        """Sum up a generation; ``returns`` has shape (popsize, episodes), its row means are the candidates' fitness.
+
+        ``seconds`` is all of the generation's time, ``frames_per_second`` the rate while training episodes were played.
+        """
         fitness = returns.mean(axis=1)
         frames = sum(each.frames for each in played)
         return cls(generation=generation, frames=frames, episodes=len(played), frames_total=frames_before + frames,
                    return_mean=float(fitness.mean()), return_best=float(fitness.max()), return_min=float(fitness.min()),
                    return_std=float(fitness.std()), sigma=sigma, seconds=round(seconds, 3),
-                   frames_per_second=round(frames / seconds, 1), busy_share=round(busy_share, 3),
+                   frames_per_second=round(frames_per_second, 1), busy_share=round(busy_share, 3),
                    eval_mean=None if validation is None else float(validation.mean()),
                    eval_std=None if validation is None else float(validation.std()))
 
@@ -93,12 +97,12 @@ class History:
         ``about`` (environment, rules) is recorded with the champion.
         """
         for path in reversed(run.checkpoint_files()):
-            try:
-                state, strategy = _unpack(path.read_bytes())
-            except (ValueError, pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
-                print(f"{path} is damaged ({error}): falling back to the checkpoint before")
+            data = path.read_bytes()
+            if hashlib.sha256(data[32:]).digest() != data[:32]:
+                print(f"{path} is damaged, its hash does not match: falling back to the checkpoint before")
                 path.unlink()
                 continue
+            state, strategy = _unpack(path, data)
             history = cls(run, state, about)
             print(f"resuming {run.path} after generation {strategy.generation}")
             break
@@ -180,7 +184,7 @@ class History:
             write_text(self._run.metrics, "".join(f"{json.dumps(row)}\n" for row in kept))
         if self._state.row is not None:
             self._write_champion(strategy)
-        for row in read_jsonl(self._run.episodes):
+        for row in iterate_jsonl(self._run.episodes):
             if row["generation"] > strategy.generation:
                 self._journal.setdefault((row["generation"], row["stream"]), {})[row["task"]] = Played(
                     row["return"], row["frames"], row["lap"])
@@ -191,9 +195,10 @@ def _pack(state: _State, strategy: Strategy) -> bytes:
     return hashlib.sha256(payload).digest() + payload
 
 
-def _unpack(data: bytes) -> tuple[_State, Strategy]:
-    digest, payload = data[:32], data[32:]
-    if hashlib.sha256(payload).digest() != digest:
-        raise ValueError("its hash does not match")
-    state, strategy = pickle.loads(payload)
-    return _State(**state), Strategy.loads(strategy)
+def _unpack(path: Path, data: bytes) -> tuple[_State, Strategy]:
+    try:
+        state, strategy = pickle.loads(data[32:])
+        return _State(**state), Strategy.loads(strategy)
+    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is whole, but these versions of the packages cannot read it ({error}): go on with the "
+                        "versions that environment.json of the run names") from None

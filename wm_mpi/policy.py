@@ -36,10 +36,10 @@ def load_manifest(world: Path) -> dict[str, Any]:
     """
     path = world / "manifest.json"
     again = "run python -m wm_mpi.freeze again to rebuild it"
+    if not path.exists():
+        raise UserError(f"{world} is not a world, it has no manifest.json: give --world the directory that freeze wrote")
     try:
         manifest = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{world} is not a world, it has no manifest.json: give the directory that freeze wrote") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): {again}") from None
     graph = world / "policy.onnx"

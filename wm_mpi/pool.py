@@ -19,6 +19,7 @@ from wm_mpi.errors import UserError
 
 EXIT_BAD_INPUT = 2
 EXIT_RAISED = 1
+EXIT_INTERRUPTED = 130
 
 _LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 _BEGIN, _TASK, _END, _STOP, _RESULT, _READY = range(6)
@@ -67,9 +68,7 @@ def launched_size() -> int:
     for name in _LAUNCHER_SIZES:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
-    if "PMIX_RANK" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    return 1
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
 @contextlib.contextmanager
@@ -189,6 +188,8 @@ class MpiPool:
                 self._comm.send(None, rank, _STOP)
         elif isinstance(error, UserError):
             _abort(self._comm, f"error: {error}", EXIT_BAD_INPUT)
+        elif isinstance(error, KeyboardInterrupt):
+            _abort(self._comm, "interrupted: run the same command again to go on", EXIT_INTERRUPTED)
         else:
             where = f"rank 0 on {socket.gethostname()}"
             _abort(self._comm, f"{where} raised, the job ends:\n{''.join(traceback.format_exception(error))}", EXIT_RAISED)

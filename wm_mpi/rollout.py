@@ -8,10 +8,13 @@ import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
 from wm_mpi.envs import EnvSpec, make_env, policy_frame
-from wm_mpi.envs.toy import OBSERVATIONS
+from wm_mpi.envs.toy import ACTIONS, OBSERVATIONS
 from wm_mpi.errors import UserError
 from wm_mpi.policy import LinearPolicy, Policy, WorldPolicy
 from wm_mpi.seeding import EpisodeSeed
+
+TOY_PARAMETERS = ACTIONS * (OBSERVATIONS + 1)
+"""Length of the toy's parameter vector."""
 
 
 class Task(NamedTuple):
@@ -30,8 +33,6 @@ class Played(NamedTuple):
     frames: int
     lap: bool
     """Whether a lap was completed."""
-    extra: Any = None
-    """What a recorder had to say about it."""
 
 
 class Tasks(Protocol):
@@ -47,8 +48,8 @@ class Recorder(Protocol):
     def step(self, slot: int, frame: npt.NDArray, action: npt.NDArray, reward: float, terminated: bool) -> None:
         """One step: the frame seen, the action taken on it, the reward that came after."""
 
-    def finish(self, slot: int, index: int, task: Task) -> Any:
-        """The episode has ended; the answer goes into ``Played.extra``."""
+    def finish(self, slot: int, index: int, task: Task) -> None:
+        """The episode has ended."""
 
 
 class Rollout:
@@ -67,7 +68,7 @@ class Rollout:
         self._frames: npt.NDArray = np.empty(0)
         self._ended = np.ones(self.capacity, np.bool_)  # sub-environments that must be reset before their next step
 
-    def run(self, shared: npt.NDArray[np.float64] | None, tasks: Tasks) -> Iterator[tuple[int, Played]]:
+    def run(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> Iterator[tuple[int, Played]]:
         """Play tasks until there are none; ``shared`` holds the candidates, shape (candidates, parameters)."""
         while True:
             self._fill(shared, tasks)
@@ -75,7 +76,7 @@ class Rollout:
                 return
             yield from self._tick()
 
-    def _fill(self, shared: npt.NDArray[np.float64] | None, tasks: Tasks) -> None:
+    def _fill(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> None:
         """Give free slots their next episodes.
 
         A vector environment steps all its parts, and an ended one may not be stepped: slots without a task restart on a
@@ -89,7 +90,7 @@ class Rollout:
                 continue
             index, task = indexed
             self._slots[number] = _Slot(index, task)
-            self._policy.assign(number, np.empty(0) if shared is None else shared[task.candidate], task.seed.noise)
+            self._policy.assign(number, shared[task.candidate], task.seed.noise)
             seeds[number], fresh[number] = task.seed.track, True
         if not any(self._slots):
             return
@@ -116,9 +117,10 @@ class Rollout:
                                     bool(terminated[number]))
             if self._ended[number] or slot.is_stuck(self._stuck_frames):
                 lap = bool(terminated[number] and "lap_finished" in infos and infos["lap_finished"][number])
-                extra = self._recorder.finish(number, slot.index, slot.task) if self._recorder else None
+                if self._recorder:
+                    self._recorder.finish(number, slot.index, slot.task)
                 self._slots[number] = None
-                yield slot.index, Played(slot.total, slot.frames, lap, extra)
+                yield slot.index, Played(slot.total, slot.frames, lap)
 
 
 def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool) -> Policy:

@@ -18,30 +18,48 @@ from wm_mpi.errors import UserError, is_disk_full
 PACKAGES = ("numpy", "gymnasium", "box2d", "cma", "onnxruntime", "h5py", "mpi4py", "keras", "tensorflow")
 
 
+TORN = ".wm_mpi-*.tmp"
+"""What a kill -9 leaves of a write that ``atomic_path`` had begun."""
+
+
+@contextlib.contextmanager
+def explained(path: Path, doing: str) -> Iterator[None]:
+    """Turn what the file system refuses inside the block into a sentence about ``path``; ``doing`` is "read" or "written".
+
+    Raises:
+        UserError: instead of any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise UserError(f"{path} could not be written, the disk is full: free some space and run the same "
+                            "command again; everything finished so far is kept") from error
+        raise UserError(f"{path} cannot be {doing}: {error.strerror or error}") from error
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path``; on success fsync it and rename it into place, else remove it.
 
     Raises:
-        UserError: the disk is full; what stood at ``path`` before is untouched.
+        UserError: the disk is full, or the place cannot be written; what stood at ``path`` before is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-        _fsync_directory(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if is_disk_full(error):
-            raise UserError(f"{path} could not be written, the disk is full: free some space and run the same "
-                            "command again; everything finished so far is kept") from error
-        raise
+    with explained(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=TORN.split("*")[0], suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+            _fsync_directory(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def _fsync_directory(path: Path) -> None:
@@ -68,49 +86,50 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, what: str) -> Any:
     """Read a JSON file; ``what`` says in an error what the file was meant to be."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {what}") from None
+        with explained(path, "read"):
+            return json.loads(path.read_text()) if path.exists() else _missing(path, what)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): {what}") from None
+
+
+def _missing(path: Path, what: str) -> Any:
+    raise UserError(f"{path} does not exist: {what}")
 
 
 def append_jsonl(path: Path, row: dict[str, Any], durable: bool = True) -> None:
     """Append one object as a line; ``durable`` also waits for the disk (a crash of the process alone never needs that).
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or the file cannot be written.
     """
     data = json.dumps(row, allow_nan=False).encode() + b"\n"
-    try:
-        with open(path, "ab") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-    except OSError as error:
-        if is_disk_full(error):
-            raise UserError(f"{path} could not be written, the disk is full: free some space and run the same "
-                            "command again; everything finished so far is kept") from error
-        raise
+    with explained(path, "written"), open(path, "ab") as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a JSONL file, one at a time; a last line torn by a crash is cut off, a missing file is empty."""
+    if not path.exists():
+        return
+    with explained(path, "read"), open(path, "rb+") as file:
+        whole = 0
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                file.truncate(whole)
+                return
+            whole += len(line)
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a JSONL file; a last line torn by a crash is cut off the file, a missing file is empty."""
-    if not path.exists():
-        return []
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with open(path, "rb+") as file:
-            file.truncate(whole)
-    rows = []
-    for number, line in enumerate(data[:whole].splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
-    return rows
+    """All whole lines of a JSONL file, see ``iterate_jsonl``."""
+    return list(iterate_jsonl(path))
 
 
 def environment() -> dict[str, Any]:
@@ -144,16 +163,14 @@ def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[st
         UserError: the directory holds results of another configuration, or cannot be written.
     """
     recorded = path / "config.json"
-    try:
+    with explained(path, "written"):
         path.mkdir(parents=True, exist_ok=True)
-        for torn in path.rglob(".*.tmp"):  # a kill -9 leaves what atomic_path had begun
+    if recorded.exists():
+        _same(recorded, read_json(recorded, "delete the directory or restore the file"), config, changeable)
+        for torn in path.rglob(TORN):
             torn.unlink(missing_ok=True)
-        if recorded.exists():
-            _same(recorded, read_json(recorded, "delete the directory or restore the file"), config, changeable)
-        write_json(recorded, config)
-        write_json(path / "environment.json", environment())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    write_json(recorded, config)
+    write_json(path / "environment.json", environment())
 
 
 class RunDir:
@@ -188,7 +205,9 @@ class RunDir:
         return sorted(self.checkpoints.glob("*.ckpt"))
 
 
-def _same(path: Path, old: dict[str, Any], new: dict[str, Any], changeable: frozenset[str]) -> None:
+def _same(path: Path, old: Any, new: dict[str, Any], changeable: frozenset[str]) -> None:
+    if not isinstance(old, dict):
+        raise UserError(f"{path} is not a configuration of this project: give another --out")
     different = [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
                  for name in sorted(old.keys() | new.keys())
                  if name not in changeable and old.get(name) != new.get(name)]

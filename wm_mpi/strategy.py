@@ -76,21 +76,15 @@ class Strategy:
     def tell(self, returns: npt.NDArray[np.float64]) -> None:
         """Update the distribution with the candidates' returns, shape (popsize,), higher is better.
 
-        Raises:
-            UserError: a return is not finite.
+        Whoever plays checks that returns are finite: pycma would sort NaN somewhere.
         """
-        if not np.all(np.isfinite(returns)):
-            worst = int(np.flatnonzero(~np.isfinite(returns))[0])
-            raise UserError(f"candidate {worst} of generation {self.generation + 1} has the return {returns[worst]}: "
-                            "the environment or the world gives numbers that are not finite; check them, then run the "
-                            "same command again")
         assert self._asked is not None
         self._es.tell(self._asked, (-returns).tolist())
         self._asked = None
 
     def dumps(self) -> bytes:
         """All state, generators included. A run's private format, read back only by the same version."""
-        return pickle.dumps((STATE_VERSION, cma.__version__, self._es))
+        return pickle.dumps((STATE_VERSION, cma.__version__, pickle.dumps(self._es)))
 
     @classmethod
     def loads(cls, data: bytes) -> "Strategy":
@@ -104,5 +98,5 @@ class Strategy:
             raise UserError(f"the checkpoint was written with pycma {pycma}, this is {cma.__version__}: "
                             f"install cma=={pycma} to go on")
         strategy = cls.__new__(cls)
-        strategy._es, strategy._asked = es, None
+        strategy._es, strategy._asked = pickle.loads(es), None
         return strategy

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from wm_mpi import __version__
@@ -70,9 +71,12 @@ def _make_fast(spec: EnvSpec, width: int) -> VectorEnv:
     """Our engine, compiled and ready; Numba is loaded only here."""
     from wm_mpi.envs.fast import CarRacingVector, cache
 
-    env = CarRacingVector(width, lap_complete_percent=spec.lap_complete_percent, max_episode_steps=spec.max_frames,
-                          observation_size=64, autoreset_mode=AutoresetMode.DISABLED)
+    def make() -> CarRacingVector:
+        return CarRacingVector(width, lap_complete_percent=spec.lap_complete_percent, max_episode_steps=spec.max_frames,
+                               observation_size=64, autoreset_mode=AutoresetMode.DISABLED)
+
     with cache.compiling():
-        env.reset(seed=0)
-        env.step(env.action_space.sample())
-    return env
+        once = make()
+        once.reset(seed=0)
+        once.step(np.zeros((width, 3)))
+    return make()  # nobody drives in it yet: cars without a task cost nothing

@@ -12,10 +12,6 @@ from wm_mpi.errors import UserError
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
-_LEFT_THE_FIELD = -100.0
-"""The reward by which CarRacing says that the car has left the playing field."""
-
-
 def gymnasium_id() -> str:
     """Environment id with the version of its package."""
     return f"CarRacing-v3 (gymnasium {metadata.version('gymnasium')})"
@@ -76,9 +72,10 @@ class GymCarRacing(gymnasium.Env):
     def step(self, action: npt.NDArray) -> tuple[npt.NDArray, float, bool, bool, dict[str, Any]]:
         """Advance one frame (1/50 s)."""
         observation, reward, terminated, truncated, info = self._env.step(np.asarray(action, np.float64))
-        if terminated:
-            info = {**info, "lap_finished": bool(reward > _LEFT_THE_FIELD)}
-        return np.asarray(observation, np.uint8), float(reward), bool(terminated), bool(truncated), info
+        lap = bool(truncated and not terminated)  # gym ends a lap by truncation, Gymnasium by termination
+        if lap or terminated:
+            info = {**info, "lap_finished": lap}
+        return np.asarray(observation, np.uint8), float(reward), bool(terminated or lap), False, info
 
     def close(self) -> None:
         """Release pygame's surfaces."""

@@ -61,7 +61,7 @@ class Trainer:
 
     def __init__(self, model: Any, learning_rate: float, out: Path, clip: float | None = None) -> None:
         """Compile ``model`` with Adam; ``clip`` bounds each gradient value; logs go below ``out``."""
-        self.model = model
+        self.model, self._learning_rate = model, learning_rate
         model.compile(optimizer=keras.optimizers.Adam(learning_rate, clipvalue=clip))
         model.optimizer.build(model.trainable_variables)
         self.history = out / "history.jsonl"
@@ -80,6 +80,7 @@ class Trainer:
         for number, variable in enumerate(self.model.optimizer.variables):
             variable.assign(arrays[f"optimizer/{number:03d}"])
         self.model.seed_generator.state.assign(arrays["noise"])
+        self.model.optimizer.learning_rate = self._learning_rate  # may have been changed since
 
     def rewind_history(self, epochs: int) -> None:
         """Drop history lines beyond ``epochs``: a crash between log and checkpoint leaves one too many."""
@@ -126,7 +127,7 @@ def _require_finite(logs: dict[str, float], batch: Batch, locate: Callable[[npt.
     bad = [name for name, value in logs.items() if not math.isfinite(float(value))]
     if bad:
         raise UserError(f"{', '.join(bad)} became NaN or infinite at the batch of {locate(batch.rows)}: look at these "
-                        "frames, lower --learning-rate, or resume from the last checkpoint by running the command again")
+                        "frames, or run the command again with a lower --learning-rate: it goes on from the last epoch")
 
 
 def configure(precision: str, seed: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
 import numba
 
 _READY = "compiled"
@@ -21,7 +22,7 @@ def _directory() -> Path:
     Numba itself notices changes of the file that a function stands in, but not of the files it calls; a directory named
     after all sources cannot be stale. WM_MPI_CACHE overrides where it is made.
     """
-    digest = hashlib.sha256(numba.__version__.encode())
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()}".encode())
     for path in sorted(Path(__file__).parent.glob("*/*.py")):
         digest.update(path.read_bytes())
     base = Path(os.environ.get("WM_MPI_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
