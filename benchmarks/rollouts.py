@@ -27,6 +27,8 @@ from wm_mpi.pool import open_pool
 from wm_mpi.rollout import Task, make_rollout
 from wm_mpi.seeding import Stream, episode_seed
 
+EPISODE = 300
+"""Frames an episode, and a round, for everyone: one reset and one opening zoom in each."""
 Advance = Callable[[int], int]
 """Plays about so many frames; gives how many it played."""
 
@@ -182,16 +184,16 @@ def keras_worker(world: str) -> Advance:
 def contenders(options: argparse.Namespace) -> Iterator[tuple[str, Advance, int]]:
     """Name, advance and frames a round of each."""
     width, world = options.width, options.world
-    yield "Gymnasium step", gymnasium_step(), 150
+    yield "Gymnasium step", gymnasium_step(), EPISODE
     try:
-        yield "EnvPool step", envpool_step(width), 1600
+        yield "EnvPool step", envpool_step(width), EPISODE * width
     except ImportError:
         print("EnvPool is not installed (pip install envpool): left out", file=sys.stderr)
-    yield "our step, 96x96", fast_step(width, 96), 6000
-    yield "our step, 64x64", fast_step(width, 64), 6000
+    yield "our step, 96x96", fast_step(width, 96), EPISODE * width
+    yield "our step, 64x64", fast_step(width, 64), EPISODE * width
     yield "V's encoder alone", encoder_alone(world, width), 3200
     yield "V + M + C", policy_alone(world, width), 3200
-    yield "environment + V + M + C", rollouts("fast", world, width, 300), 300 * width
+    yield "environment + V + M + C", rollouts("fast", world, width, EPISODE), EPISODE * width
     if not options.without_keras:
         yield "Gymnasium + Keras, one frame at a time", keras_worker(world), 100
 
@@ -201,7 +203,7 @@ def side_by_side(options: argparse.Namespace) -> dict[str, float]:
     entries = list(contenders(options))
     times: dict[str, list[float]] = {name: [] for name, *_ in entries}
     for _, advance, frames in entries:
-        advance(min(frames, 300))  # warm up
+        advance(frames)  # warm up
     for _ in range(options.rounds):
         for name, advance, frames in entries:
             began = time.perf_counter()

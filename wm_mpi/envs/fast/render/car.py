@@ -22,7 +22,7 @@ from .scene import (
 )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _add_local_box(
     buf: np.ndarray,
     rows: int,
@@ -61,7 +61,7 @@ def _add_local_box(
     )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _add_wheel(
     buf: np.ndarray,
     rows: int,
@@ -92,7 +92,7 @@ def _add_wheel(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_car(
     buf: np.ndarray,
     out: np.ndarray,

@@ -36,7 +36,7 @@ LOSS_OTHER = np.int64(150)
 """The same for larger pictures, where fewer source pixels meet."""
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def fill_palette(pal: np.ndarray, bg: np.ndarray, grass: np.ndarray, road: np.ndarray) -> None:
     """Write the palette int64 ``[15]`` from float64 ``[3]`` colours.
 
@@ -53,7 +53,7 @@ def fill_palette(pal: np.ndarray, bg: np.ndarray, grass: np.ndarray, road: np.nd
         pal[12 + ch] = int(road[ch] + 0.01 * 2 * 255) - r
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def to_level(value: int, loss: int) -> int:
     """The 8-bit level of ``value`` (1/256 level), rounded down as smoothscale."""
     if value & 255 == 0:
@@ -65,7 +65,7 @@ def to_level(value: int, loss: int) -> int:
     return value >> 8 if value > 0 else 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _blend(
     word: int, under0: int, under1: int, under2: int, pal: np.ndarray, loss: int
 ) -> tuple[int, int, int, bool]:
@@ -105,7 +105,7 @@ def _blend(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def compose_base(buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, loss: int) -> bool:
     """Paint field, grass and road into rows ``0..rows`` of ``out``; clear ``buf``.
 
@@ -155,7 +155,7 @@ def compose_base(buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, l
     return crossed
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def compose_over(buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, loss: int) -> None:
     """Paint the road in ``buf`` over the picture in ``out``; clear ``buf``."""
     cols = out.shape[1]
@@ -180,7 +180,7 @@ def compose_over(buf: np.ndarray, out: np.ndarray, rows: int, pal: np.ndarray, l
         buf[y, cols + 1] = 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def compose_car(
     buf: np.ndarray, out: np.ndarray, row0: int, row1: int, col0: int, col1: int, loss: int
 ) -> None:
@@ -212,7 +212,7 @@ def compose_car(
             buf[y, x] = 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def compose_outside(buf: np.ndarray, out: np.ndarray, rows: int, loss: int) -> None:
     """Blacken what lies outside the playing field (its coverage in ``road``)."""
     cols = out.shape[1]

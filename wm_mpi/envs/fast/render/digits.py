@@ -43,7 +43,7 @@ def shrink_rows(out_height: int) -> tuple[np.ndarray, int]:
     return table, first
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def score_glyphs(reward: float, text: np.ndarray) -> int:
     """Write the glyph numbers of ``f"{reward:04.0f}"``; return how many.
 
@@ -67,7 +67,7 @@ def score_glyphs(reward: float, text: np.ndarray) -> int:
     return n
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def place_glyphs(text: np.ndarray, n: int, left: np.ndarray) -> None:
     """Left edges (int64 ``[8]``, pixels of the 1000x800 picture) of the glyphs.
 

@@ -22,7 +22,7 @@ GREEN = np.int64(0x00FF00)
 RED = np.int64(0xFF0000)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fill_rect(
     out: np.ndarray,
     rows: int,
@@ -62,7 +62,7 @@ def _fill_rect(
                 out[y, x, ch] = min(to_level(old * rest + new * cover, loss), 255)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _vertical(
     out: np.ndarray,
     rows: int,
@@ -81,7 +81,7 @@ def _vertical(
     _fill_rect(out, rows, sx, sy, x, top, end, 780.0, colour, loss)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _horizontal(
     out: np.ndarray,
     rows: int,
@@ -97,7 +97,7 @@ def _horizontal(
     _fill_rect(out, rows, sx, sy, place * UNIT_X, 720.0, end, 760.0, colour, loss)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_indicators(
     out: np.ndarray,
     rows: int,
@@ -130,7 +130,7 @@ def draw_indicators(
         _horizontal(out, rows, sx, sy, 30.0, -0.8 * angular_velocity, RED, loss)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def clear_bar(out: np.ndarray, sx: float, sy: float, loss: int) -> None:
     """Paint the black bar: the lowest eighth of the window."""
     first = int(math.ceil(BAR_TOP * sy - 1e-9))
@@ -140,7 +140,7 @@ def clear_bar(out: np.ndarray, sx: float, sy: float, loss: int) -> None:
         _fill_rect(out, first, sx, sy, 0.0, BAR_TOP, WINDOW_W, WINDOW_H - 1.0, BLACK, loss)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_score(
     out: np.ndarray,
     sx: float,
@@ -182,7 +182,7 @@ def draw_score(
                 out[first_row + y, x, ch] = level
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _upto(table: np.ndarray, glyph: int, row: int, x: float) -> float:
     """Sum of a glyph row up to column ``x`` (a fraction counts in part)."""
     last = table.shape[2] - 1

@@ -51,7 +51,7 @@ def cover_buffer(height: int, width: int) -> np.ndarray:
     return np.zeros((height, width + 2), np.int64)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def add_edge(
     buf: np.ndarray, rows: int, cols: int, x0: float, y0: float, x1: float, y1: float, w: int
 ) -> None:
@@ -108,7 +108,7 @@ def add_edge(
         row += 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _spread(
     buf: np.ndarray, row: int, cols: int, xl: float, xr: float, cl: int, cr: int, dy: int, w: int
 ) -> None:
@@ -134,7 +134,7 @@ def _spread(
     buf[row, last + 1] += w * (dy - prev)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def add_quad(
     buf: np.ndarray,
     rows: int,

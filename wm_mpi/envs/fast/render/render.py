@@ -44,7 +44,7 @@ POLICY_SIZE = np.int64(64)
 _TABLE_96, _FIRST_96 = shrink_rows(int(OBSERVATION_SIZE))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_view(
     out: np.ndarray,
     rows: int,
@@ -85,7 +85,7 @@ def draw_view(
     draw_car(cover, out, rows, cam, x, y, angle, wheels, loss)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _draw_indicators(
     out: np.ndarray, rows: int, sx: float, sy: float, loss: int, k: int, state: RenderState
 ) -> None:
@@ -103,7 +103,7 @@ def _draw_indicators(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _draw_window(
     out: np.ndarray,
     loss: int,
@@ -125,13 +125,13 @@ def _draw_window(
     draw_score(out, sx, reward, table, first_row, scratch.text, scratch.left, loss)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_observation(out: np.ndarray, scratch: Scratch, k: int, state: RenderState) -> None:
     """Draw car ``k``'s observation into ``out`` uint8 ``[96, 96, 3]``."""
     _draw_window(out, LOSS_96, _TABLE_96, _FIRST_96, scratch, k, state)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_policy_frame(out: np.ndarray, scratch: Scratch, k: int, state: RenderState) -> None:
     """Draw car ``k``'s policy frame into ``out`` uint8 ``[64, 64, 3]``.
 
@@ -147,7 +147,7 @@ def draw_policy_frame(out: np.ndarray, scratch: Scratch, k: int, state: RenderSt
     shrink_to_policy(frame, out, scratch.line)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_policy_frame_direct(out: np.ndarray, scratch: Scratch, k: int, state: RenderState) -> None:
     """Like :func:`draw_policy_frame`, but drawn straight at 64x64.
 
@@ -160,7 +160,7 @@ def draw_policy_frame_direct(out: np.ndarray, scratch: Scratch, k: int, state: R
     _draw_indicators(out, POLICY_SIZE, sx, sy, LOSS_64, k, state)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_observations(out: np.ndarray, scratch: Scratch, state: RenderState, mask: np.ndarray) -> None:
     """Draw the observations of the cars in ``mask`` (bool ``[W]``) into uint8 ``[W, 96, 96, 3]``."""
     for k in range(out.shape[0]):
@@ -168,7 +168,7 @@ def draw_observations(out: np.ndarray, scratch: Scratch, state: RenderState, mas
             draw_observation(out[k], scratch, k, state)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_policy_frames(out: np.ndarray, scratch: Scratch, state: RenderState, mask: np.ndarray) -> None:
     """Draw the policy frames of the cars in ``mask`` (bool ``[W]``) into uint8 ``[W, 64, 64, 3]``."""
     for k in range(out.shape[0]):

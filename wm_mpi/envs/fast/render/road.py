@@ -14,7 +14,7 @@ LAYERED = np.bool_(True)
 """Painting modes of :func:`draw_road`."""
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _growth(cam: tuple, ax: float, ay: float, bx: float, by: float) -> tuple[float, float]:
     """Output-pixel offset that grows an outline along the world vector a->b."""
     dx = bx - ax
@@ -25,7 +25,7 @@ def _growth(cam: tuple, ax: float, ay: float, bx: float, by: float) -> tuple[flo
     return gx * k * cam[4], -gy * k * cam[5]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _add_kerb(
     buf: np.ndarray,
     rows: int,
@@ -65,7 +65,7 @@ def _add_kerb(
     add_edge(buf, rows, cols, ix + ux, iy + uy, ix - ux, iy - uy, w)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_road(
     buf: np.ndarray,
     out: np.ndarray,

@@ -55,7 +55,7 @@ HULL_GROW = np.array(
 REAR_OVERLAP = SIZE * np.array([41.0, 50.0, -109.0, -90.0])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def camera(
     hull_x: float, hull_y: float, hull_angle: float, t: float, sx: float, sy: float
 ) -> tuple[float, float, float, float, float, float, float]:
@@ -73,19 +73,19 @@ def camera(
     return c, s, tx, ty, sx, sy, zoom
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _px(cam: tuple, x: float, y: float) -> float:
     """Output column of a world point, cut to whole pixels as Gymnasium does."""
     return (int(x * cam[0] - y * cam[1] + cam[2]) + 0.5) * cam[4]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _py(cam: tuple, x: float, y: float) -> float:
     """Output row of a world point, cut to whole pixels as Gymnasium does."""
     return (799.5 - int(x * cam[1] + y * cam[0] + cam[3])) * cam[5]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def world_box(cam: tuple) -> tuple[float, float, float, float]:
     """World bounds ``x0, x1, y0, y1`` of what the camera sees above the bar."""
     inv = 1.0 / (cam[6] * cam[6])
@@ -103,7 +103,7 @@ def world_box(cam: tuple) -> tuple[float, float, float, float]:
     return x0, x1, y0, y1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _add_square(
     buf: np.ndarray,
     rows: int,
@@ -137,7 +137,7 @@ def _add_square(
     add_quad(buf, rows, cols, ax, ay, bx, by, cx, cy, dx, dy, w)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def add_grass(buf: np.ndarray, rows: int, cols: int, cam: tuple, box: tuple) -> None:
     """Add the grass squares in sight (every second one of a 40x40 grid)."""
     i0 = max(-20, 2 * int(math.floor((box[0] / GRASS_DIM - 1.1) / 2.0)))
@@ -151,7 +151,7 @@ def add_grass(buf: np.ndarray, rows: int, cols: int, cam: tuple, box: tuple) -> 
             _add_square(buf, rows, cols, cam, x, x + GRASS_DIM, y, y + GRASS_DIM, W_GRASS)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_outside(
     buf: np.ndarray, out: np.ndarray, rows: int, cols: int, cam: tuple, box: tuple, loss: int
 ) -> None:

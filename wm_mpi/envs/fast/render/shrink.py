@@ -15,7 +15,7 @@ _RECIPROCAL = np.uint32(66577)
 _RECIPROCAL_SHIFT = np.uint32(22)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mean_rows(src: np.ndarray, first: int, w0: int, line: np.ndarray) -> None:
     """Weighted sum of up to three source rows (weights sum to 21) in ``line``."""
     # Unsigned 16 bits hold 21 * 255 and let the compiler use wide registers.
@@ -30,14 +30,14 @@ def _mean_rows(src: np.ndarray, first: int, w0: int, line: np.ndarray) -> None:
             line[x] = a * np.uint16(top[x]) + b * np.uint16(mid[x])
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mean(twice: int, once: int) -> int:
     """``(2 * twice + once) / 63`` rounded half up."""
     total = np.uint32(2) * np.uint32(twice) + np.uint32(once) + np.uint32(31)
     return (total * _RECIPROCAL) >> _RECIPROCAL_SHIFT
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def shrink_to_policy(frame: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
     """Average rows 0..83 of ``frame`` uint8 ``[>= 84, 96, 3]`` to ``out``.
 
