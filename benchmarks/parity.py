@@ -10,6 +10,8 @@ the smallest difference would grow.
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing as Original
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
+from wm_mpi.behaviour import LinearBehaviour
 from wm_mpi.datasets import load_arrays
-from wm_mpi.envs import EnvSpec, display, policy_frame
+from wm_mpi.envs import EnvSpec, display, make_env, policy_frame
 from wm_mpi.envs.fast import CarRacing
-from wm_mpi.rollout import Task, make_rollout
+from wm_mpi.policy import Policy, WorldPolicy
+from wm_mpi.rollout import Rollout, Task
 from wm_mpi.seeding import track_seed
 
 EVERY = 20
@@ -96,19 +100,27 @@ def latents(pairs: list[tuple[np.ndarray, np.ndarray]], world: str) -> dict[str,
             "latents: 99th percentile (sigma)": float(np.quantile(np.abs(error), 0.99))}
 
 
-def whole_episodes(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
-    """Closed loop: linear policies drive both engines on the same tracks with the same noise."""
-    policies = {"random linear policy": np.random.default_rng(1).normal(0, 0.1, 867)}
+def drivers(options: argparse.Namespace) -> dict[str, tuple[Callable[[], Policy], np.ndarray]]:
+    """Policies that drive by what they see: name, a maker (one slot), and parameters [1, P]."""
+    chosen: dict[str, tuple[Callable[[], Policy], np.ndarray]] = {
+        "a random linear policy an episode": (lambda: LinearBehaviour(1), np.empty((1, 0)))}
     if options.run:
-        policies["champion"] = load_arrays(Path(options.run) / "champion.h5", "give --run")[0]["parameters"]
+        parameters = load_arrays(Path(options.run) / "champion.h5", "give --run")[0]["parameters"][None]
+        for name, deterministic in (("champion, z = mu", True), ("champion, z sampled", False)):
+            chosen[name] = (partial(WorldPolicy, options.world, 1, deterministic), parameters)
+    return chosen
+
+
+def whole_episodes(options: argparse.Namespace, seeds: range) -> dict[str, Any]:
+    """Closed loop: policies drive both engines on the same tracks with the same noise."""
     results: dict[str, Any] = {}
-    for name, parameters in policies.items():
+    for name, (make, parameters) in drivers(options).items():
         returns = {}
         for env in ("gymnasium", "fast"):
-            rollout = make_rollout(EnvSpec(env, options.frames), options.world, 1, deterministic=False)
+            rollout = Rollout(make_env(EnvSpec(env, options.frames), 1), make())
             tasks = iter([(number, Task(0, track_seed(0, track))) for number, track in enumerate(seeds)])
             source = type("Source", (), {"take": lambda self, wait, tasks=tasks: next(tasks, None)})()
-            played = dict(rollout.run(parameters[None], source))
+            played = dict(rollout.run(parameters, source))
             returns[env] = np.array([played[number].total for number in range(len(seeds))])
         difference = returns["fast"] - returns["gymnasium"]
         results[name] = {"gymnasium": float(returns["gymnasium"].mean()), "fast": float(returns["fast"].mean()),

@@ -179,7 +179,7 @@ def test_a_champion_collects(pipeline: Path, tmp_path: Path) -> None:
     said = succeed("collect", "--preset", "smoke", "--policy", tmp_path / "run", "--episodes", 2, "--max-frames", 10,
                    "--out", tmp_path / "frames")
     assert "2 episodes, 20 frames" in said
-    assert "neither 'walk' nor 'linear'" in refuse("collect", "--policy", tmp_path, "--out", tmp_path / "f")
+    assert "neither 'random' nor 'linear'" in refuse("collect", "--policy", tmp_path, "--out", tmp_path / "f")
 
 
 def test_streams_never_meet_and_depend_on_all_of_their_key() -> None:

@@ -13,7 +13,7 @@ class WalkPolicy:
     """A smooth random walk over actions (an Ornstein-Uhlenbeck process), with a temperament drawn an episode.
 
     Steering wanders around 0 with a correlation time of 0.5 s; throttle wanders around a level drawn once an episode, and
-    what falls below zero brakes. Half the frames thus show the car moving along or beside the road.
+    what falls below zero brakes. The car leaves the start in every episode and sees road, grass and all speeds.
     """
 
     parameters = 0

@@ -109,11 +109,11 @@ class Collector:
 
 def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
     """The driving policy and its parameters, shape (1, parameters)."""
-    if config.policy in ("walk", "linear"):
-        return (WalkPolicy if config.policy == "walk" else LinearBehaviour)(config.width), np.empty((1, 0))
+    if config.policy in ("random", "linear"):
+        return (WalkPolicy if config.policy == "random" else LinearBehaviour)(config.width), np.empty((1, 0))
     run = RunDir(config.policy)
     if not run.config.exists():
-        raise UserError(f"--policy {config.policy} is neither 'walk' nor 'linear' nor the directory of an es run")
+        raise UserError(f"--policy {config.policy} is neither 'random' nor 'linear' nor the directory of an es run")
     arrays, _ = load_arrays(run.champion, f"{run.path} has no champion yet: run es for a generation first")
     settings = read_json(run.config, "it is not the directory of an es run")
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)

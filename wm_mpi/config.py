@@ -74,8 +74,8 @@ class CollectConfig(EpisodeOptions, Command):
     """Episodes to play (count); a later start may ask for more."""
     world: str | None = dataclasses.field(default=None, metadata=changeable())
     """Directory of the world that a run's champion drives with, if it is not where the run found it."""
-    policy: str = "walk"
-    """'walk' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
+    policy: str = "random"
+    """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
     shard_episodes: int = 50
     """Consecutive episodes in one shard file (count)."""
