@@ -108,13 +108,14 @@ def test_no_allocation_growth(driven) -> None:
     tracemalloc.start()
     sizes = []
     for _ in range(3):
-        for _ in range(300):
+        for _ in range(3000):
             R.draw_policy_frames(out, scratch, state, np.ones(len(out), np.bool_))
         gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    # The first round fills caches of the calling machinery.
-    assert sizes[2] - sizes[1] < 2048
+    # The first round fills caches of the calling machinery. A leak would cost an object, 16 bytes or more, a call; half of
+    # that leaves room for what else goes on in a long-lived test process.
+    assert sizes[2] - sizes[1] < 3000 * 8
 
 
 def test_tall_indicators_reach_into_the_picture(driven) -> None:
