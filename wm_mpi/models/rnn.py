@@ -43,6 +43,7 @@ class MdnRnn(keras.Model):
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
                      training: bool = True) -> Any:
         """Mean over real steps of the mixture's negative log likelihood a latent, Huber (reward), cross-entropy (end)."""
+        x = {name: ops.convert_to_tensor(value) for name, value in x.items()}  # PyTorch does not mix with arrays
         shape = ops.shape(y_pred["target"])
         nll = ops.mean(mixture_nll(ops.reshape(y_pred["density"], (shape[0], shape[1], self.latents, 3 * MIXTURES)),
                                    y_pred["target"]), axis=-1)
