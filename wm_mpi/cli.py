@@ -2,17 +2,20 @@
 
 import dataclasses
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import tyro
 
 from wm_mpi.config import Command, check
-from wm_mpi.errors import UserError
+from wm_mpi.errors import Stopped, UserError, account
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+GRACE = 10.0
+"""After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
 
 Config = TypeVar("Config", bound=Command)
 
@@ -59,17 +62,34 @@ def rank_of_launcher() -> int:
 def run_command(command: str, config_class: type[Config], main: Callable[[Config], None]) -> None:
     """Parse ``sys.argv``, call ``main``, and turn what happens into an exit status.
 
-    0 done, 1 a bug (with traceback), 2 bad input (one sentence), 130 interrupted.
+    0 done, 1 a bug (with traceback), 2 bad input (one sentence), 69 no worker left, 75 stopped by SIGTERM or SIGUSR1 (all
+    that was finished is kept, the same command goes on), 130 interrupted.
     """
+    _heed_signals()
     try:
         main(parse(config_class, command, sys.argv[1:]))
-    except UserError as error:
+    except (Exception, Stopped, KeyboardInterrupt) as error:
+        text, status = account(error)
         rank = rank_of_launcher()
-        if rank == 0:  # the ranks of a machine find the same; one voice a machine is enough
-            print(f"error: {error}", file=sys.stderr)
+        if rank == 0 or not isinstance(error, UserError):  # the ranks of a machine find the same; one voice is enough
+            print(text, file=sys.stderr)
         elif os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") == "0":
-            print(f"error: rank {rank} on {socket.gethostname()}: {error}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+            print(f"rank {rank} on {socket.gethostname()}: {text}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _heed_signals() -> None:
+    """SIGTERM and SIGUSR1 stop the command as Ctrl-C does. They are for rank 0: a launcher sends SIGUSR1 to every rank."""
+    if rank_of_launcher() > 0:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return
+    heeded = -GRACE
+
+    def stop(number: int, _: object) -> None:
+        nonlocal heeded
+        if time.monotonic() - heeded > GRACE:
+            heeded = time.monotonic()
+            raise Stopped(signal.Signals(number).name)
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, stop)

@@ -1,13 +1,53 @@
-"""The one exception that a person is meant to read."""
+"""What ends a command, and the exit status that says so; the statuses beyond 2 are those of BSD's sysexits.h."""
 
 import errno
+import traceback
+
+EXIT_BUG = 1
+EXIT_BAD_INPUT = 2
+EXIT_NO_WORKERS = 69
+"""EX_UNAVAILABLE: no worker rank is left."""
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL: stopped by a signal, the same command goes on."""
+EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
     """Something outside the program is wrong: one sentence naming the file, the value and the fix.
 
-    Commands print the sentence and exit with status 2; a traceback would only hide it.
+    Commands print the sentence and exit with ``status``; a traceback would only hide it.
     """
+
+    status = EXIT_BAD_INPUT
+
+
+class NoWorkersLeft(UserError):
+    """Every worker rank has died, failed or fallen silent."""
+
+    status = EXIT_NO_WORKERS
+
+
+class FaultyTask(UserError):
+    """A task that ends every rank that plays it."""
+
+    status = EXIT_BUG
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGUSR1 arrived; its argument is the signal's name. Like KeyboardInterrupt, nothing may swallow it."""
+
+
+def account(error: BaseException, where: str = "") -> tuple[str, int]:
+    """What to print about whatever ended a command, and its exit status; ``where`` goes before what is no sentence."""
+    match error:
+        case UserError():
+            return f"error: {error}", error.status
+        case Stopped():
+            return f"stopped by {error}: run the same command again to go on", EXIT_STOPPED
+        case KeyboardInterrupt():
+            return "interrupted: run the same command again to go on", EXIT_INTERRUPTED
+        case _:
+            return where + "".join(traceback.format_exception(error)).rstrip(), EXIT_BUG
 
 
 def is_disk_full(error: BaseException) -> bool:

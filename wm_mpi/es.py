@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from wm_mpi.cli import run_command
 from wm_mpi.config import EsConfig
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError
-from wm_mpi.history import Generation, History
+from wm_mpi.history import Batch, Generation, History
 from wm_mpi.policy import load_manifest
 from wm_mpi.pool import Pool, open_pool
 from wm_mpi.progress import Progress
@@ -45,6 +45,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
         run, lambda: Strategy(parameters, config.popsize, config.sigma, config.seed), spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, history.episodes_total) as progress:
+        pool.tell(progress.line)
         play = Player(pool, history, progress)
         while not finished(config, strategy, history):
             began = time.perf_counter()
@@ -57,10 +58,10 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
             if generation % config.eval_every == 0:
                 judged = play(strategy.mean[None], validation_tasks(config), generation, Stream.VALIDATION)
                 validation = np.array([each.total for each in judged.played])
-            summary = Generation.of(generation, batch.played, returns, validation, strategy.sigma, batch.busy_share,
-                                    time.perf_counter() - began, batch.frames_per_second, history.frames_total)
+            summary = Generation.of(generation, batch, returns, validation, strategy.sigma,
+                                    time.perf_counter() - began, history.totals)
             history.save(summary, strategy, candidates, returns.mean(axis=1))
-            progress.line(summary.describe(config.generations))
+            progress.line(summary.describe(config.generations, history.left(config.generations - generation)))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}\n"
           f"next: python -m wm_mpi.evaluate --run {run.path}")
 
@@ -80,14 +81,6 @@ def training_tasks(config: EsConfig, generation: int) -> list[Task]:
 def validation_tasks(config: EsConfig) -> list[Task]:
     """The mean solution on validation tracks, the same ones each time."""
     return [Task(0, episode_seed(config.seed, Stream.VALIDATION, 0, episode)) for episode in range(config.eval_episodes)]
-
-
-class Batch(NamedTuple):
-    """Outcomes in task order, the workers' busy share, and the rate of the frames that were really played now."""
-
-    played: list[Played]
-    busy_share: float
-    frames_per_second: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ class Player:
 
         outcome = self.pool.run(candidates, [tasks[index] for index in missing], arrived)
         frames = sum(known[index].frames for index in missing)
-        return Batch([known[index] for index in range(len(tasks))], outcome.busy_share,
+        return Batch([known[index] for index in range(len(tasks))], outcome,
                      frames / max(time.perf_counter() - began, 1e-9))
 
 

@@ -1,21 +1,47 @@
 """What a run remembers: metrics, the journal of episodes, checkpoints and the champion, in step with one another."""
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.datasets import save_arrays
 from wm_mpi.errors import UserError
+from wm_mpi.pool import Outcome
 from wm_mpi.rollout import Played
 from wm_mpi.rundir import RunDir, append_jsonl, iterate_jsonl, read_jsonl, write_text
 from wm_mpi.strategy import Strategy
+
+OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", "core_hours", "slowest", "lost"})
+"""Fields of ``metrics.jsonl`` that say how a generation was played; all others are the same wherever it is played."""
+DURABLE_EVERY = 2.0
+"""The journal waits for the disk at most so often (seconds): what a power cut can cost."""
+
+
+class Batch(NamedTuple):
+    """Played episodes in task order."""
+
+    played: list[Played]
+    outcome: Outcome
+    """How the ranks did; its results are only those episodes that were not in the journal."""
+    frames_per_second: float
+    """Rate of the frames that were really played now."""
+
+
+class Totals(NamedTuple):
+    """What the generations so far have taken."""
+
+    frames: int
+    core_hours: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +60,31 @@ class Generation:
     seconds: float
     frames_per_second: float
     busy_share: float
+    workers: int
+    core_hours: float
+    """Worker ranks x hours, since the run's first generation."""
+    slowest: str
+    lost: tuple[str, ...]
     eval_mean: float | None = None
     eval_std: float | None = None
 
     @classmethod
-    def of(cls, generation: int, played: Sequence[Played], returns: npt.NDArray[np.float64],
-           validation: npt.NDArray[np.float64] | None, sigma: float, busy_share: float, seconds: float,
-           frames_per_second: float, frames_before: int) -> "Generation":
+    def of(cls, generation: int, batch: Batch, returns: npt.NDArray[np.float64],
+           validation: npt.NDArray[np.float64] | None, sigma: float, seconds: float,
+           before: "Totals") -> "Generation":
         """Sum up a generation; ``returns`` has shape (popsize, episodes), its row means are the candidates' fitness.
 
         ``seconds`` is all of the generation's time, ``frames_per_second`` the rate while training episodes were played.
         """
         fitness = returns.mean(axis=1)
-        frames = sum(each.frames for each in played)
-        return cls(generation=generation, frames=frames, episodes=len(played), frames_total=frames_before + frames,
+        frames = sum(each.frames for each in batch.played)
+        return cls(generation=generation, frames=frames, episodes=len(batch.played), frames_total=before.frames + frames,
                    return_mean=float(fitness.mean()), return_best=float(fitness.max()), return_min=float(fitness.min()),
                    return_std=float(fitness.std()), sigma=sigma, seconds=round(seconds, 3),
-                   frames_per_second=round(frames_per_second, 1), busy_share=round(busy_share, 3),
+                   frames_per_second=round(batch.frames_per_second, 1), busy_share=round(batch.outcome.busy_share, 3),
+                   workers=batch.outcome.workers,
+                   core_hours=round(before.core_hours + batch.outcome.workers * seconds / 3600, 6),
+                   slowest=batch.outcome.slowest, lost=batch.outcome.lost,
                    eval_mean=None if validation is None else float(validation.mean()),
                    eval_std=None if validation is None else float(validation.std()))
 
@@ -58,12 +92,20 @@ class Generation:
         """The JSON object; validation fields only where there was a validation."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
-    def describe(self, generations: int) -> str:
-        """The line that people read."""
-        text = (f"generation {self.generation}/{generations}  mean {self.return_mean:8.2f}  best {self.return_best:8.2f}  "
-                f"min {self.return_min:8.2f}  sigma {self.sigma:.4f}  {self.frames_per_second:7.0f} frames/s  "
-                f"busy {self.busy_share:4.0%}  {self.seconds:6.1f} s")
-        return text if self.eval_mean is None else f"{text}  validation {self.eval_mean:.2f} ± {self.eval_std:.2f}"
+    def describe(self, generations: int, left: float) -> str:
+        """The line that people read; ``left`` is the time that the run will still take (seconds)."""
+        parts = [f"generation {self.generation}/{generations}", f"mean {self.return_mean:8.2f}",
+                 f"best {self.return_best:8.2f}", f"min {self.return_min:8.2f}", f"sigma {self.sigma:.4f}"]
+        if self.eval_mean is not None:
+            parts.append(f"validation {self.eval_mean:.2f} ± {self.eval_std:.2f}")
+        parts += [f"{self.seconds:.1f} s", f"{self.frames_per_second:,.0f} frames/s "
+                  f"({self.frames_per_second / self.workers:,.0f} a core)", f"busy {self.busy_share:.0%}",
+                  f"{datetime.timedelta(seconds=round(left))} left", f"{self.core_hours:.2f} core-hours"]
+        if self.slowest:
+            parts.append(f"slowest {self.slowest}")
+        if self.lost:
+            parts.append(f"lost {len(self.lost)}: {', '.join(self.lost)}")
+        return "  ".join(parts)
 
 
 @dataclasses.dataclass
@@ -89,6 +131,8 @@ class History:
     def __init__(self, run: RunDir, state: _State, about: dict[str, Any]) -> None:
         self._run, self._state, self._about = run, state, about
         self._journal: dict[tuple[int, str], dict[int, Played]] = {}
+        self._durable = time.monotonic()
+        self._seconds: deque[float] = deque(maxlen=10)
 
     @classmethod
     def resume(cls, run: RunDir, new: Callable[[], Strategy], about: dict[str, Any]) -> tuple["History", Strategy]:
@@ -116,9 +160,14 @@ class History:
         return history, strategy
 
     @property
-    def frames_total(self) -> int:
-        """Training frames so far."""
-        return 0 if self._state.row is None else int(self._state.row["frames_total"])
+    def totals(self) -> Totals:
+        """What the run has taken so far."""
+        row = self._state.row or {}
+        return Totals(row.get("frames_total", 0), row.get("core_hours", 0.0))
+
+    def left(self, generations: int) -> float:
+        """Time for so many more generations, going by the latest ones of this start (seconds)."""
+        return generations * sum(self._seconds) / max(1, len(self._seconds))
 
     @property
     def episodes_total(self) -> int:
@@ -136,8 +185,11 @@ class History:
 
     def note(self, generation: int, stream: str, index: int, played: Played) -> None:
         """Journal a finished episode."""
+        durable = time.monotonic() - self._durable > DURABLE_EVERY
+        if durable:
+            self._durable = time.monotonic()
         append_jsonl(self._run.episodes, {"generation": generation, "stream": stream, "task": index, "return": played.total,
-                                          "frames": played.frames, "lap": played.lap}, durable=False)
+                                          "frames": played.frames, "lap": played.lap}, durable)
 
     def save(self, generation: Generation, strategy: Strategy, candidates: npt.NDArray[np.float64],
              fitness: npt.NDArray[np.float64]) -> None:
@@ -151,6 +203,7 @@ class History:
         """
         state = self._state
         state.row = generation.row()
+        self._seconds.append(generation.seconds)
         state.episodes_total += generation.episodes
         if fitness.max() > state.best_return:
             state.best_return, state.best_candidate = float(fitness.max()), candidates[fitness.argmax()]

@@ -20,6 +20,10 @@ class EpisodeRecorder:
         self._path_of = path_of
         self._steps: list[list[tuple[npt.NDArray, npt.NDArray, float, bool]]] = [[] for _ in range(width)]
 
+    def begin(self, slot: int) -> None:
+        """Forget what an unfinished episode left in this slot."""
+        self._steps[slot] = []
+
     def step(self, slot: int, frame: npt.NDArray, action: npt.NDArray, reward: float, terminated: bool) -> None:
         """Keep one step."""
         self._steps[slot].append((frame.copy(), action, reward, terminated))

@@ -11,6 +11,7 @@ from wm_mpi.envs import EnvSpec, make_env, policy_frame
 from wm_mpi.envs.toy import ACTIONS, OBSERVATIONS
 from wm_mpi.errors import UserError
 from wm_mpi.policy import LinearPolicy, Policy, WorldPolicy
+from wm_mpi.pool import Tasks
 from wm_mpi.seeding import EpisodeSeed
 
 TOY_PARAMETERS = ACTIONS * (OBSERVATIONS + 1)
@@ -35,15 +36,11 @@ class Played(NamedTuple):
     """Whether a lap was completed."""
 
 
-class Tasks(Protocol):
-    """Where tasks come from, see ``pool.Tasks``."""
-
-    def take(self, wait: bool) -> tuple[int, Task] | None:
-        """The next (index, task), or None."""
-
-
 class Recorder(Protocol):
     """Keeps what an episode showed, for collect."""
+
+    def begin(self, slot: int) -> None:
+        """A new episode; one that ran in this slot and never finished is not wanted any more."""
 
     def step(self, slot: int, frame: npt.NDArray, action: npt.NDArray, reward: float, terminated: bool) -> None:
         """One step: the frame seen, the action taken on it, the reward that came after."""
@@ -69,12 +66,16 @@ class Rollout:
         self._ended = np.ones(self.capacity, np.bool_)  # sub-environments that must be reset before their next step
 
     def run(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> Iterator[tuple[int, Played]]:
-        """Play tasks until there are none; ``shared`` holds the candidates, shape (candidates, parameters)."""
-        while True:
+        """Play tasks until there are no more, or what is left is not wanted any more.
+
+        ``shared`` holds the candidates, shape (candidates, parameters).
+        """
+        while tasks.wanted():
             self._fill(shared, tasks)
             if not any(self._slots):
                 return
             yield from self._tick()
+        self._slots = [None] * self.capacity
 
     def _fill(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> None:
         """Give free slots their next episodes.
@@ -91,6 +92,8 @@ class Rollout:
             index, task = indexed
             self._slots[number] = _Slot(index, task)
             self._policy.assign(number, shared[task.candidate], task.seed.noise)
+            if self._recorder:
+                self._recorder.begin(number)
             seeds[number], fresh[number] = task.seed.track, True
         if not any(self._slots):
             return

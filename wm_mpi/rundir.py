@@ -1,12 +1,15 @@
 """The files of a run: one class names them all, and every write is whole or absent."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import platform
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +20,10 @@ from wm_mpi.errors import UserError, is_disk_full
 
 PACKAGES = ("numpy", "gymnasium", "box2d", "cma", "onnxruntime", "h5py", "mpi4py", "keras", "tensorflow")
 
-
 TORN = ".wm_mpi-*.tmp"
 """What a kill -9 leaves of a write that ``atomic_path`` had begun."""
+LOCK_PATIENCE = 5.0
+"""How long a start waits for the lock of a command that is just ending (seconds)."""
 
 
 @contextlib.contextmanager
@@ -151,8 +155,36 @@ def _cpu_model() -> str:
     return platform.processor()
 
 
+def lock_directory(path: Path) -> None:
+    """Keep every other process from writing results to ``path``, as long as this process lives, however it ends.
+
+    A POSIX record lock on the file ``lock``: it holds across hosts on NFS, and dies with its holder.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    lock, patience = path / "lock", time.monotonic() + LOCK_PATIENCE
+    with explained(lock, "written"):
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)  # never closed: closing would give the lock up
+    while True:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                print(f"{path} is on a file system without locks ({error.strerror}): take care that no second command "
+                      "writes to it", file=sys.stderr)
+                return
+            if time.monotonic() > patience:
+                holder = lock.read_text().strip() or "another process"
+                raise UserError(f"{path} is in use by {holder}: wait until that has ended, or give another --out") from None
+            time.sleep(0.1)
+    os.ftruncate(handle, 0)
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
 def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[str]) -> None:
-    """Create an output directory with ``config.json`` and ``environment.json``, or check that its config is this one.
+    """Create and lock an output directory with ``config.json`` and ``environment.json``, or check that it is this one's.
 
     Args:
         path: the directory.
@@ -160,11 +192,12 @@ def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[st
         changeable: fields that a later start may change (how long to run, say).
 
     Raises:
-        UserError: the directory holds results of another configuration, or cannot be written.
+        UserError: the directory holds results of another configuration, is in use, or cannot be written.
     """
     recorded = path / "config.json"
     with explained(path, "written"):
         path.mkdir(parents=True, exist_ok=True)
+    lock_directory(path)
     if recorded.exists():
         _same(recorded, read_json(recorded, "delete the directory or restore the file"), config, changeable)
         for torn in path.rglob(TORN):

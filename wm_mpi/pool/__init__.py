@@ -1,0 +1,40 @@
+"""Hand tasks to workers and gather results in task order: serially, or over MPI.
+
+``schedule`` decides who plays what, ``transport`` carries messages, ``crew`` knows who is there, ``manager`` is rank 0's
+side and ``worker`` everybody else's.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from wm_mpi.pool.interface import Indexed, Outcome, Pool, Tasks, Worker
+from wm_mpi.pool.manager import MpiPool
+from wm_mpi.pool.serial import SerialPool
+from wm_mpi.pool.transport import Post, launched_size
+from wm_mpi.pool.worker import serve
+
+__all__ = ["Indexed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "open_pool"]
+
+
+@contextlib.contextmanager
+def open_pool(build: Callable[[], Worker]) -> Iterator[Pool | None]:
+    """The pool on rank 0; None on a worker rank, once it has served to the end.
+
+    ``build`` makes a rank's worker. On rank 0 it runs first, as a check (its error is then said once, by rank 0) and, when
+    there is one rank alone, as the worker.
+
+    Raises:
+        UserError: the launcher started several processes but MPI joined only this one.
+    """
+    if launched_size() == 1:
+        yield SerialPool(build())
+        return
+    post = Post()
+    if post.rank > 0:
+        serve(post, build)
+        yield None
+        return
+    with MpiPool(post) as pool:
+        build()
+        pool.begin()
+        yield pool

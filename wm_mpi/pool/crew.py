@@ -1,0 +1,174 @@
+"""Who is there: what rank 0 knows about the worker ranks, and how it lets them go."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wm_mpi.errors import NoWorkersLeft
+from wm_mpi.pool.transport import Message, Post, here, kill
+
+SILENT = 20.0
+"""A rank that has said nothing for so long is given up until it speaks again (seconds; workers speak every 2)."""
+DESERTED = 120.0
+"""With every rank silent for so long, there are none (seconds)."""
+LATECOMERS = 10.0
+"""How long a run waits for ranks that are still starting, once one is ready (seconds)."""
+STRAGGLERS = 0.2
+"""How long it waits for ranks that are still leaving the run before (seconds)."""
+PATIENCE = 30.0
+"""Waiting for the first rank is mentioned so often (seconds)."""
+GOODBYE = 5.0
+"""How long ranks have to leave at the end before they are killed (seconds)."""
+
+
+@dataclass
+class Rank:
+    """What is known about a worker."""
+
+    number: int
+    heard: float
+    """When it last said something."""
+    host: str = "a host not yet known"
+    pid: int = 0
+    capacity: int = 0
+    """0 until it has built its part."""
+    ready: bool = False
+    """It waits for a run."""
+    silent: bool = False
+    lost: str = ""
+    """Why it is gone for good."""
+
+    def __str__(self) -> str:
+        return f"rank {self.number} on {self.host}"
+
+
+class Crew:
+    """The worker ranks."""
+
+    def __init__(self, post: Post) -> None:
+        """Every rank but 0 is a worker."""
+        self.post = post
+        self.say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
+        """Tells people what happened to ranks."""
+        self.ranks = {number: Rank(number, time.monotonic()) for number in range(1, post.size)}
+        self._gone: list[tuple[int, bool]] = []
+        self._begun = False
+
+    @property
+    def present(self) -> list[Rank]:
+        """Ranks not lost."""
+        return [rank for rank in self.ranks.values() if not rank.lost]
+
+    @property
+    def ready(self) -> list[Rank]:
+        """Ranks that wait for a run."""
+        return [rank for rank in self.present if rank.ready and not rank.silent]
+
+    def begin(self) -> None:
+        """Have every rank build its part."""
+        self._begun = True
+        self.post.send(self.ranks, "build")
+
+    def next(self, timeout: float) -> Message | None:
+        """The next message, noted here; None after ``timeout`` seconds without one.
+
+        Raises:
+            NoWorkersLeft: all ranks are lost, or have long been silent.
+        """
+        message = self.post.receive(timeout)
+        for number in self.post.dead:
+            self._lose(self.ranks[number], "it died")
+        if message is not None:
+            self._note(self.ranks[message.sender], message)
+        else:
+            self._listen()
+        return message
+
+    def gone(self) -> list[tuple[int, bool]]:
+        """Ranks lost (True) or fallen silent (False) since the last call."""
+        gone, self._gone = self._gone, []
+        return gone
+
+    def assemble(self) -> None:
+        """Hear out who is there, so that few tasks spread over all; latecomers are not waited for long."""
+        began = asked = time.monotonic()
+        while True:
+            missing = [rank for rank in self.present if not rank.ready and not rank.silent]
+            starting = [rank for rank in missing if not rank.capacity]
+            now = time.monotonic()
+            if not missing or self.ready and now - began > (LATECOMERS if starting else STRAGGLERS):
+                return
+            if now - asked > PATIENCE:
+                asked = now
+                self.say(f"waiting for {len(missing)} ranks to be ready: {', '.join(map(str, missing[:8]))}")
+            self.next(STRAGGLERS / 4)
+
+    def dismiss(self, status: int, text: str = "") -> None:
+        """Let all ranks go at the end of the job, also those that stand still.
+
+        Without fault tolerance in the launcher, a bad ``status`` while ranks play, or a rank that stands still, needs an
+        abort, from which nobody returns: ``text``, why the job ends, is said before.
+        """
+        still = [rank for rank in self.present if rank.silent]
+        if not self.post.survives:
+            if status and self._begun or still:
+                print(text, file=sys.stderr)
+                self.post.abort(status)
+            self.post.send((rank.number for rank in self.present), "stop")
+            self.post.flush(GOODBYE)
+            return
+        self._kill(still)
+        self.post.send((rank.number for rank in self.present), "stop")
+        for last in (False, True):
+            until = time.monotonic() + GOODBYE
+            while self._alive() and time.monotonic() < until:
+                self.post.receive(STRAGGLERS)
+            if not last:
+                self._kill(self._alive())
+
+    def _alive(self) -> list[Rank]:
+        return [rank for rank in self.ranks.values() if rank.number not in self.post.dead]
+
+    def _kill(self, ranks: list[Rank]) -> None:
+        """Kill processes: here directly, elsewhere through a rank of their host."""
+        for rank in ranks:
+            host, _ = here()
+            sibling = next((other.number for other in self.present if other.host == rank.host and not other.silent), None)
+            if rank.host == host:
+                kill([rank.pid])
+            elif sibling is not None:
+                self.post.send([sibling], "kill", [rank.pid])
+
+    def _note(self, rank: Rank, message: Message) -> None:
+        rank.heard = time.monotonic()
+        if rank.silent and not rank.lost:
+            rank.silent = False
+            self.say(f"{rank} speaks again and plays on")
+        if message.kind == "hello":
+            rank.host, rank.pid = message.content
+        elif message.kind == "ready":
+            rank.capacity, rank.ready = message.content, True
+        elif message.kind == "failed":
+            self._lose(rank, "it failed", f":\n{message.content}")
+
+    def _listen(self) -> None:
+        """No message waits: who should have said something by now?"""
+        now = time.monotonic()
+        for rank in self.present:
+            if rank.capacity and not rank.silent and now - rank.heard > SILENT:
+                rank.silent = True
+                self._gone.append((rank.number, False))
+                self.say(f"{rank} has said nothing for {now - rank.heard:.0f} s: others play its episodes")
+        if self.present and all(rank.silent and now - rank.heard > DESERTED for rank in self.present):
+            raise NoWorkersLeft(f"no worker rank has said anything for {DESERTED:.0f} s: see what holds the hosts up, then "
+                                "run the same command again to go on")
+
+    def _lose(self, rank: Rank, why: str, detail: str = "") -> None:
+        if rank.lost:
+            return
+        rank.lost, rank.ready = why, False
+        self._gone.append((rank.number, True))
+        self.say(f"lost {rank}, {why}: others play its episodes{detail}")
+        if not self.present:
+            raise NoWorkersLeft(f"no worker rank is left, the last was {rank}: run the same command again to go on")

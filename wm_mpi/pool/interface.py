@@ -1,0 +1,66 @@
+"""What a pool, its workers and their tasks promise one another."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Indexed = tuple[int, Any]
+OnResult = Callable[[int, Any], None]
+"""Called with (index, result) as each result arrives, in any order."""
+
+
+class Tasks(Protocol):
+    """Where a worker takes its tasks from."""
+
+    def take(self, wait: bool) -> Indexed | None:
+        """The next (index, task); None when there is none now (``wait`` false) or no more in this run (``wait`` true)."""
+
+    def wanted(self) -> bool:
+        """Whether unfinished tasks are still wanted; a worker asks between two steps of a task, which shows it is alive."""
+
+
+class Worker(Protocol):
+    """What plays tasks; one is built on each working rank."""
+
+    capacity: int
+    """Tasks worked on at once."""
+
+    def run(self, shared: Any, tasks: Tasks) -> Iterator[Indexed]:
+        """Take tasks until there are no more and yield (index, result) as each finishes.
+
+        A result must depend on the task and on ``shared`` alone: any rank may play it, and two may play the same one.
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Results of ``Pool.run`` in task order, and how the ranks did."""
+
+    results: list[Any]
+    busy_share: float
+    """The workers' busy time over workers x wall time."""
+    workers: int
+    """Ranks at work at the end."""
+    slowest: str
+    """The slowest rank with its host and its time a task against the mean; empty with fewer than two workers."""
+    lost: tuple[str, ...] = ()
+    """Ranks lost since the start of the job, with their hosts."""
+
+
+class Pool(Protocol):
+    """Runs lists of tasks."""
+
+    @property
+    def workers(self) -> int:
+        """Ranks at work."""
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Use ``say`` to tell people what happened to ranks; before, it goes to standard error."""
+
+    def run(self, shared: Any, tasks: Sequence[Any], on_result: OnResult | None = None) -> Outcome:
+        """Play all tasks.
+
+        Raises:
+            NoWorkersLeft: all workers are gone.
+            FaultyTask: a task has ended three ranks.
+        """

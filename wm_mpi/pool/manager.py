@@ -1,0 +1,179 @@
+"""Rank 0's side of a run: hand out tasks, gather results, and go on when ranks are lost."""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wm_mpi.errors import FaultyTask, UserError, account
+from wm_mpi.pool.crew import Crew, Rank
+from wm_mpi.pool.interface import OnResult, Outcome
+from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
+from wm_mpi.pool.transport import Post
+
+LOOK = 0.02
+"""Copies are thought about so often, once no task waits (seconds)."""
+
+
+class MpiPool:
+    """Rank 0 of several; it plays nothing itself. As a context manager it lets the workers go at the end."""
+
+    def __init__(self, post: Post) -> None:
+        """Every other rank is a worker, in ``worker.serve``."""
+        self._crew = Crew(post)
+        self._pace = Pace()
+        self._runs = 0
+
+    @property
+    def workers(self) -> int:
+        """Ranks not lost."""
+        return len(self._crew.present)
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Use ``say`` from now on."""
+        self._crew.say = say
+
+    def begin(self) -> None:
+        """Have every worker build its part: only now, when rank 0 has found no fault."""
+        self._crew.begin()
+
+    def run(self, shared: Any, tasks: Sequence[Any], on_result: OnResult | None = None) -> Outcome:
+        """Play all tasks on the workers, see ``Pool.run``."""
+        began = time.perf_counter()
+        self._runs += 1
+        self._pace.fade()
+        run = _Run(self._crew, self._runs, self._pace, shared, tasks, on_result)
+        run.play()
+        lost = tuple(f"{rank} ({rank.lost})" for rank in self._crew.ranks.values() if rank.lost)
+        busy = run.busy / (max(1, self.workers) * (time.perf_counter() - began))
+        return Outcome(run.results, min(1.0, busy), self.workers, self._slowest(), lost)
+
+    def _slowest(self) -> str:
+        if self.workers < 2:
+            return ""
+        rank = max(self._crew.present, key=lambda rank: self._pace.of(rank.number))
+        return f"{rank} ({self._pace.of(rank.number):.1f}x the mean time)"
+
+    def __enter__(self) -> "MpiPool":
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Send the workers home."""
+        if error is None:
+            self._crew.dismiss(0)
+        else:
+            text, status = account(error, f"rank 0 on {socket.gethostname()} raised, the job ends:\n")
+            self._crew.dismiss(status, text)
+
+
+class _Run:
+    """One list of tasks being played."""
+
+    def __init__(self, crew: Crew, number: int, pace: Pace, shared: Any, tasks: Sequence[Any],
+                 on_result: OnResult | None) -> None:
+        self._crew, self._number, self._pace, self._tasks, self._on_result = crew, number, pace, tasks, on_result
+        self._begin = (number, shared)
+        self._schedule = Schedule(len(tasks), pace)
+        self._playing: dict[int, int] = {}  # ranks in this run -> tasks sent and not answered
+        self._looked = 0.0
+        self.results: list[Any] = [None] * len(tasks)
+        self.busy = 0.0
+
+    def play(self) -> None:
+        """Until every task is answered."""
+        if not self._tasks:
+            return
+        self._crew.assemble()
+        self._join(sorted(self._crew.ready, key=lambda rank: self._pace.of(rank.number)))
+        while not self._schedule.done:
+            message = self._crew.next(LOOK)
+            for number, died in self._crew.gone():
+                self._lose(number, died)
+            if message is not None:
+                rank = self._crew.ranks[message.sender]
+                if message.kind == "results":
+                    self._take(rank, *message.content)
+                if rank.ready and rank.number not in self._playing:
+                    self._join([rank])
+                elif not rank.lost:
+                    self._deal([rank])
+            if self._schedule.exhausted:
+                self._copy()
+        self._crew.post.send(self._playing, "end")
+
+    def _join(self, ranks: list[Rank]) -> None:
+        """Tell ranks what the run shares, then give them tasks."""
+        for rank in ranks:
+            rank.ready = False
+            self._playing[rank.number] = 0
+        self._crew.post.send((rank.number for rank in ranks), "begin", self._begin)
+        self._deal(ranks)
+
+    def _deal(self, ranks: list[Rank]) -> None:
+        """Fill free places: one each in turn, so that few tasks spread over many ranks."""
+        dealt: dict[int, list[int]] = {}
+        now = time.monotonic()
+        for _ in range(max((rank.capacity for rank in ranks), default=0)):
+            for rank in ranks:
+                number = rank.number
+                if self._playing.get(number, rank.capacity) + len(dealt.get(number, ())) < rank.capacity:
+                    index = self._schedule.next(number, now)
+                    if index is not None:
+                        dealt.setdefault(number, []).append(index)
+        self._send(dealt)
+
+    def _copy(self) -> None:
+        """Give idle ranks copies of what stragglers hold."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
+        idle = {number: self._crew.ranks[number].capacity - playing for number, playing in self._playing.items()
+                if playing < self._crew.ranks[number].capacity and self._listening(number)}
+        dealt: dict[int, list[int]] = {}
+        for number, index in self._schedule.copies(idle, now):
+            dealt.setdefault(number, []).append(index)
+        self._send(dealt)
+
+    def _send(self, dealt: dict[int, list[int]]) -> None:
+        for number, indexes in dealt.items():
+            self._playing[number] += len(indexes)
+            self._crew.post.send([number], "tasks", [(index, self._tasks[index]) for index in indexes])
+
+    def _listening(self, number: int) -> bool:
+        return not self._crew.ranks[number].silent
+
+    def _take(self, rank: Rank, run: int, results: list[tuple[int, Any]], busy: float) -> None:
+        """Results have come; those of an earlier run are nobody's any more.
+
+        Raises:
+            UserError: a copy gave another answer.
+        """
+        if run != self._number:
+            return
+        self.busy += busy
+        self._playing[rank.number] -= len(results)
+        now = time.monotonic()
+        for index, result in results:
+            if self._schedule.finish(rank.number, index, now):
+                self.results[index] = result
+                if self._on_result:
+                    self._on_result(index, result)
+            elif result != self.results[index]:
+                raise UserError(f"{self._tasks[index]} gave {self.results[index]} first and {result} on {rank}: hosts must "
+                                "compute alike; use the same package versions and kind of processor on all")
+
+    def _lose(self, number: int, died: bool) -> None:
+        """Others play what a rank held.
+
+        Raises:
+            FaultyTask: one of its tasks has ended too many ranks.
+        """
+        deadly = self._schedule.lose(number, died)
+        if died:
+            self._playing.pop(number, None)
+        if deadly is not None:
+            raise FaultyTask(f"{self._tasks[deadly]} has ended {DEADLY} ranks, the last was {self._crew.ranks[number]} "
+                             f"({self._crew.ranks[number].lost}): the fault is in this task, see what they said above")
+        idle = [rank for rank in self._crew.present if rank.number in self._playing and not rank.silent]
+        self._deal(sorted(idle, key=lambda rank: self._pace.of(rank.number)))

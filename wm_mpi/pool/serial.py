@@ -1,0 +1,41 @@
+"""A pool of one process."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wm_mpi.pool.interface import Indexed, OnResult, Outcome, Worker
+
+
+class SerialPool:
+    """One process does everything."""
+
+    workers = 1
+
+    def __init__(self, worker: Worker) -> None:
+        """Play tasks with ``worker``."""
+        self._worker = worker
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Nothing ever happens to the only rank."""
+
+    def run(self, shared: Any, tasks: Sequence[Any], on_result: OnResult | None = None) -> Outcome:
+        """Play all tasks here."""
+        results: list[Any] = [None] * len(tasks)
+        for index, result in self._worker.run(shared, _Listed(tasks)):
+            results[index] = result
+            if on_result:
+                on_result(index, result)
+        return Outcome(results, busy_share=1.0, workers=1, slowest="")
+
+
+class _Listed:
+    """Tasks from a list."""
+
+    def __init__(self, tasks: Sequence[Any]) -> None:
+        self._left = iter(enumerate(tasks))
+
+    def take(self, wait: bool) -> Indexed | None:
+        return next(self._left, None)
+
+    def wanted(self) -> bool:
+        return True

@@ -1,0 +1,164 @@
+"""Messages between rank 0 and the worker ranks. The only file that imports mpi4py.
+
+Everything is point-to-point and polled with a growing pause: a blocking receive would burn a core, and a collective would
+hang with the first dead rank. Sends never wait: a rank that stands still must not hold up rank 0.
+
+Where the launcher has fault tolerance (ULFM: ``mpirun --with-ft ulfm`` of Open MPI 5) the death of a rank is an error of
+the next receive, and the others go on. Elsewhere the launcher ends the whole job when a rank dies.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from wm_mpi.errors import UserError
+
+SHORTEST, LONGEST = 0.0002, 0.005
+"""Pauses between two looks at the mailbox (seconds)."""
+
+_LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+_ULFM = "OMPI_MCA_mpi_ft_enable"
+
+
+class Message(NamedTuple):
+    """What a rank has sent; ``sender`` is its rank."""
+
+    sender: int
+    kind: str
+    content: Any
+
+
+class ManagerLost(Exception):
+    """Rank 0 has died."""
+
+
+def launched_size() -> int:
+    """How many processes the launcher says it started; 1 without a launcher. Needs no MPI."""
+    for name in _LAUNCHER_SIZES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+
+
+def survives() -> bool:
+    """Whether the launcher has promised that a rank's death does not end the job. Needs no MPI."""
+    return os.environ.get(_ULFM, "0").lower() in ("1", "true", "yes")
+
+
+class Post:
+    """This rank's mailbox."""
+
+    def __init__(self) -> None:
+        """Join MPI.
+
+        Raises:
+            UserError: the launcher started several processes but MPI joined only this one.
+        """
+        import mpi4py
+
+        if survives():  # a rank that stands still would hang all the others in MPI_Finalize
+            mpi4py.rc.finalize = False
+        from mpi4py import MPI
+
+        if MPI.COMM_WORLD.Get_size() == 1 < launched_size():
+            library = MPI.Get_library_version().split(",")[0].split("\n")[0]
+            raise UserError(f"the launcher started {launched_size()} processes, but each sees itself alone: mpi4py uses "
+                            f"{library}, which is not the launcher's MPI; use the mpirun of that MPI, or reinstall mpi4py "
+                            "for the launcher's")
+        self._mpi = MPI
+        self._comm = MPI.COMM_WORLD.Dup()
+        self._comm.Set_errhandler(MPI.ERRORS_RETURN)
+        self._sending: list[tuple[int, Any, bytes]] = []
+        self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        self.survives = survives()
+        self.dead: set[int] = set()
+        """Ranks known to have died."""
+
+    def send(self, ranks: Iterable[int], kind: str, content: Any = None) -> None:
+        """Begin to send to each of ``ranks``, without waiting; what goes to dead ranks is dropped."""
+        data = pickle.dumps((kind, content), pickle.HIGHEST_PROTOCOL)
+        for rank in ranks:
+            if rank not in self.dead:
+                with self._noticing(rank):
+                    self._sending.append((rank, self._comm.Isend([data, self._mpi.BYTE], rank), data))
+        self._progress()
+
+    def receive(self, timeout: float, source: int | None = None) -> Message | None:
+        """The next message; None after ``timeout`` seconds without one, or as soon as a rank was found dead."""
+        until, pause = time.monotonic() + timeout, SHORTEST
+        status = self._mpi.Status()
+        while True:
+            dead = len(self.dead)
+            with self._noticing(source):
+                if self._comm.Iprobe(self._mpi.ANY_SOURCE if source is None else source, self._mpi.ANY_TAG, status):
+                    data = bytearray(status.Get_count(self._mpi.BYTE))
+                    self._comm.Recv([data, self._mpi.BYTE], status.Get_source(), status.Get_tag())
+                    return Message(status.Get_source(), *pickle.loads(data))
+            left = until - time.monotonic()
+            if left <= 0 or len(self.dead) > dead:
+                return None
+            self._progress()
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, LONGEST)
+
+    def flush(self, timeout: float) -> None:
+        """Wait until everything has been sent, or ``timeout`` seconds are over."""
+        until = time.monotonic() + timeout
+        while self._sending and time.monotonic() < until:
+            self._progress()
+            time.sleep(SHORTEST)
+
+    def abort(self, status: int) -> None:
+        """End the whole job at once. Only where the launcher has no fault tolerance: with it, Open MPI's mpirun hangs."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._comm.Abort(status)
+
+    def _progress(self) -> None:
+        """Forget what has been delivered; the buffers of what has not must stay."""
+        left = []
+        for rank, request, data in self._sending:
+            with self._noticing(rank):
+                if not request.Test():
+                    left.append((rank, request, data))
+        self._sending = left
+
+    @contextlib.contextmanager
+    def _noticing(self, rank: int | None) -> Iterator[None]:
+        """Around an MPI call about ``rank``: take the error that says that a rank died; nobody goes on without rank 0."""
+        try:
+            yield
+        except self._mpi.Exception as error:
+            if not self._note_dead(error):
+                raise
+            if rank == 0:
+                raise ManagerLost from None
+
+    def _note_dead(self, error: Any) -> bool:
+        """Add ranks that have died to ``dead``; whether ``error`` is of that kind."""
+        classes = {getattr(self._mpi, name, None) for name in ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")}
+        if error.Get_error_class() not in classes:
+            return False
+        self._comm.Ack_failed()
+        failed = self._comm.Get_failed()
+        self.dead.update(self._mpi.Group.Translate_ranks(failed, list(range(failed.Get_size())), self._comm.Get_group()))
+        failed.Free()
+        return True
+
+
+def kill(pids: Iterable[int]) -> None:
+    """End processes of this host that stand still."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def here() -> tuple[str, int]:
+    """(host, process id) of this rank."""
+    return socket.gethostname(), os.getpid()

@@ -1,0 +1,132 @@
+"""A worker rank's life: build, then play runs until told to stop."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wm_mpi.errors import EXIT_NO_WORKERS, account
+from wm_mpi.pool.interface import Indexed, Worker
+from wm_mpi.pool.transport import ManagerLost, Message, Post, here, kill
+
+BEAT = 2.0
+"""A rank that plays says something at least so often, if only that it lives (seconds)."""
+
+
+def serve(post: Post, build: Callable[[], Worker]) -> None:
+    """Serve rank 0 until it says stop.
+
+    A fault is told to rank 0, and the rank then waits for the end without playing: its tasks go to others.
+    """
+    duty = _Duty(post)
+    try:
+        post.send([0], "hello", here())
+        if duty.wait("build") is None:
+            return
+        try:
+            worker = build()
+            while True:
+                post.send([0], "ready", worker.capacity)
+                begin = duty.wait("begin")
+                if begin is None:
+                    return
+                number, shared = begin.content
+                mailbox = _Mailbox(duty, number)
+                for index, result in worker.run(shared, mailbox):
+                    mailbox.deliver(index, result)
+                mailbox.flush()
+        except ManagerLost:
+            raise
+        except Exception as error:
+            post.send([0], "failed", account(error)[0])
+            duty.wait("stop")
+    except ManagerLost:
+        if post.rank == min(set(range(post.size)) - post.dead):  # one voice
+            print("rank 0 has died, the job ends: run the same command again to go on", file=sys.stderr, flush=True)
+        sys.exit(EXIT_NO_WORKERS)
+
+
+class _Duty:
+    """What rank 0 wants of this rank."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.stopped = False
+        self._said = time.monotonic()
+
+    def next(self, timeout: float) -> Message | None:
+        """The next message that is not about the whole job."""
+        message = self.post.receive(timeout, source=0)
+        if message is not None and message.kind == "kill":
+            kill(message.content)
+            return None
+        self.stopped |= message is not None and message.kind == "stop"
+        return message
+
+    def wait(self, kind: str) -> Message | None:
+        """The next message of a kind, skipping what is left of a run before; None once rank 0 says stop."""
+        while not self.stopped:
+            message = self.next(timeout=BEAT)
+            self.beat()
+            if message is not None and message.kind == kind:
+                return message
+        return None
+
+    def say(self, kind: str, content: Any) -> None:
+        """Tell rank 0."""
+        self.post.send([0], kind, content)
+        self._said = time.monotonic()
+
+    def beat(self) -> None:
+        """Say that this rank lives, if it has long been silent."""
+        if time.monotonic() - self._said > BEAT:
+            self.say("beat", None)
+
+
+class _Mailbox:
+    """A run's tasks as they arrive from rank 0, and the results on their way back."""
+
+    def __init__(self, duty: _Duty, run: int) -> None:
+        self._duty, self._run = duty, run
+        self._tasks: list[Indexed] = []
+        self._results: list[tuple[int, Any]] = []
+        self._since, self._busy = time.perf_counter(), 0.0
+        self._ended = False
+
+    def take(self, wait: bool) -> Indexed | None:
+        self.flush()
+        self._look(0.0)
+        began = time.perf_counter()
+        while wait and not self._tasks and not self._ended:
+            self._look(BEAT)
+            self._duty.beat()
+        if wait:
+            self._since += time.perf_counter() - began
+        return self._tasks.pop(0) if self._tasks and not self._ended else None
+
+    def wanted(self) -> bool:
+        self.flush()
+        self._look(0.0)
+        self._duty.beat()
+        return not self._ended
+
+    def deliver(self, index: int, result: Any) -> None:
+        """Keep a result, to be sent with the others of this moment."""
+        self._results.append((index, result))
+
+    def flush(self) -> None:
+        """Send results, and how long this rank was busy since the last ones (seconds)."""
+        if self._results:
+            now = time.perf_counter()
+            self._duty.say("results", (self._run, self._results, now - self._since))
+            self._since, self._results = now, []
+
+    def _look(self, timeout: float) -> None:
+        if self._ended or self._duty.stopped:
+            self._ended = True
+            return
+        message = self._duty.next(timeout)
+        if message is not None and message.kind == "tasks":
+            self._tasks.extend(message.content)
+        elif message is not None and message.kind in ("end", "stop"):
+            self._ended = True
