@@ -1,5 +1,6 @@
 """Commands run as a user types them: through a shell's environment, each in a process of its own, with a timeout."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from wm_mpi.history import OPERATION
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -44,6 +47,20 @@ def refuse(*arguments: object, status: int = 2, **options: object) -> str:
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, said
     return lines[0]
+
+
+def metrics(run: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in OPERATION} for row in rows]
+
+
+def same(left: Path, right: Path) -> None:
+    """Two runs agree to the last digit: metrics apart from how it went, champion, and the set of journalled episodes."""
+    assert metrics(left) == metrics(right)
+    assert (left / "champion.h5").read_bytes() == (right / "champion.h5").read_bytes()
+    journals = [{tuple(sorted(json.loads(line).items())) for line in (run / "episodes.jsonl").read_text().splitlines()}
+                for run in (left, right)]
+    assert journals[0] == journals[1]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, command, refuse, succeed
+from conftest import ENVIRONMENT, command, metrics, refuse, same, succeed
 
 from wm_mpi.datasets import load_arrays
 from wm_mpi.envs.toy import Toy, optimum
@@ -19,20 +19,6 @@ from wm_mpi.seeding import Stream, episode_seed, track_seed
 from wm_mpi.strategy import Strategy
 
 TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)
-
-
-def metrics(run: Path) -> list[dict]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name not in OPERATION} for row in rows]
-
-
-def same(left: Path, right: Path) -> None:
-    """Two runs agree to the last digit: metrics apart from timing, champion, and the set of journalled episodes."""
-    assert metrics(left) == metrics(right)
-    assert (left / "champion.h5").read_bytes() == (right / "champion.h5").read_bytes()
-    journals = [{tuple(sorted(json.loads(line).items())) for line in (run / "episodes.jsonl").read_text().splitlines()}
-                for run in (left, right)]
-    assert journals[0] == journals[1]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wm_mpi.errors import NoWorkersLeft
-from wm_mpi.pool.transport import Message, Post, here, kill
+from wm_mpi.pool.transport import Message, Post, end_launcher, here, kill, leave_status
 
 SILENT = 20.0
 """A rank that has said nothing for so long is given up until it speaks again (seconds; workers speak every 2)."""
@@ -18,6 +18,8 @@ STRAGGLERS = 0.2
 """How long it waits for ranks that are still leaving the run before (seconds)."""
 PATIENCE = 30.0
 """Waiting for the first rank is mentioned so often (seconds)."""
+HEARTBEAT = 60.0
+"""Rank 0 says something to every rank at least so often while it waits (seconds)."""
 GOODBYE = 5.0
 """How long ranks have to leave at the end before they are killed (seconds)."""
 
@@ -54,6 +56,7 @@ class Crew:
         self.ranks = {number: Rank(number, time.monotonic()) for number in range(1, post.size)}
         self._gone: list[tuple[int, bool]] = []
         self._begun = False
+        self._spoke = time.monotonic()
 
     @property
     def present(self) -> list[Rank]:
@@ -68,6 +71,7 @@ class Crew:
     def begin(self) -> None:
         """Have every rank build its part."""
         self._begun = True
+        leave_status("playing")
         self.post.send(self.ranks, "build")
 
     def next(self, timeout: float) -> Message | None:
@@ -77,6 +81,9 @@ class Crew:
             NoWorkersLeft: all ranks are lost, or have long been silent.
         """
         message = self.post.receive(timeout)
+        if time.monotonic() - self._spoke > HEARTBEAT:
+            self._spoke = time.monotonic()
+            self.post.send((rank.number for rank in self.present), "beat")
         for number in self.post.dead:
             self._lose(self.ranks[number], "it died")
         if message is not None:
@@ -110,22 +117,25 @@ class Crew:
         Without fault tolerance in the launcher, a bad ``status`` while ranks play, or a rank that stands still, needs an
         abort, from which nobody returns: ``text``, why the job ends, is said before.
         """
+        leave_status(str(status))
         still = [rank for rank in self.present if rank.silent]
         if not self.post.survives:
             if status and self._begun or still:
                 print(text, file=sys.stderr)
                 self.post.abort(status)
-            self.post.send((rank.number for rank in self.present), "stop")
+            self.post.send(self.ranks, "stop")
             self.post.flush(GOODBYE)
             return
         self._kill(still)
-        self.post.send((rank.number for rank in self.present), "stop")
+        self.post.send(self.ranks, "stop")
         for last in (False, True):
             until = time.monotonic() + GOODBYE
             while self._alive() and time.monotonic() < until:
                 self.post.receive(STRAGGLERS)
             if not last:
                 self._kill(self._alive())
+        if self._alive():
+            end_launcher()
 
     def _alive(self) -> list[Rank]:
         return [rank for rank in self.ranks.values() if rank.number not in self.post.dead]

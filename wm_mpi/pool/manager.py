@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wm_mpi.errors import FaultyTask, UserError, account
+from wm_mpi.errors import FaultyTask, NoWorkersLeft, UserError, account
 from wm_mpi.pool.crew import Crew, Rank
 from wm_mpi.pool.interface import OnResult, Outcome
 from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
@@ -83,6 +83,15 @@ class _Run:
         """Until every task is answered."""
         if not self._tasks:
             return
+        try:
+            self._play()
+        except NoWorkersLeft as error:
+            suspect = self._schedule.suspect
+            if suspect is None:
+                raise
+            raise NoWorkersLeft(f"{error} (several of them were lost with {self._tasks[suspect]} among others)") from None
+
+    def _play(self) -> None:
         self._crew.assemble()
         self._join(sorted(self._crew.ready, key=lambda rank: self._pace.of(rank.number)))
         while not self._schedule.done:

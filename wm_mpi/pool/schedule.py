@@ -75,6 +75,12 @@ class Schedule:
         """Whether no task waits for its first hand-out; copies may still be worth it."""
         return not self._waiting and not self._suspects
 
+    @property
+    def suspect(self) -> int | None:
+        """The task that has ended most ranks, if more than one."""
+        index, deaths = max(self._deaths.items(), key=lambda item: item[1], default=(0, 0))
+        return index if deaths > 1 else None
+
     def held(self, rank: int) -> frozenset[int]:
         """What ``rank`` plays."""
         return frozenset(self._held.get(rank, ()))
@@ -136,7 +142,7 @@ class Schedule:
     def lose(self, rank: int, died: bool) -> int | None:
         """``rank`` is gone (``died``) or silent: others play what it held. Returns a task that has ended too many ranks."""
         deadly = None
-        for index in sorted(self._held.pop(rank, ())):
+        for index in sorted(self._held.pop(rank, ()), reverse=True):
             holders = self._holders[index]
             del holders[rank]
             if died:

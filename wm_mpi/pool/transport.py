@@ -7,6 +7,7 @@ Where the launcher has fault tolerance (ULFM: ``mpirun --with-ft ulfm`` of Open 
 the next receive, and the others go on. Elsewhere the launcher ends the whole job when a rank dies.
 """
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -15,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from wm_mpi.errors import UserError
@@ -23,6 +25,7 @@ SHORTEST, LONGEST = 0.0002, 0.005
 """Pauses between two looks at the mailbox (seconds)."""
 
 _LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+_STATUS_FILE = "WM_MPI_STATUS_FILE"
 _ULFM = "OMPI_MCA_mpi_ft_enable"
 
 
@@ -162,3 +165,25 @@ def kill(pids: Iterable[int]) -> None:
 def here() -> tuple[str, int]:
     """(host, process id) of this rank."""
     return socket.gethostname(), os.getpid()
+
+
+def leave_status(text: str) -> None:
+    """Tell ``jobs/mpirun.bash`` how rank 0 ends: mpirun's own status is another one when ranks were lost."""
+    if os.environ.get(_STATUS_FILE):
+        Path(os.environ[_STATUS_FILE]).write_text(text)
+
+
+def end_launcher() -> None:
+    """At the very end, have mpirun give up ranks that nobody can reach: it would wait for them for ever.
+
+    It takes three SIGTERMs for that, and exits with 1. It kills this process too, which must have nothing left to do.
+    """
+    def terminate() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for _ in range(3):
+            os.kill(os.getppid(), signal.SIGTERM)
+            time.sleep(0.5)
+
+    if (Path("/proc") / str(os.getppid()) / "comm").read_text().strip() in ("mpirun", "prterun", "mpiexec", "prte", "prted"):
+        atexit.register(terminate)

@@ -9,6 +9,8 @@ from wm_mpi.errors import EXIT_NO_WORKERS, account
 from wm_mpi.pool.interface import Indexed, Worker
 from wm_mpi.pool.transport import ManagerLost, Message, Post, here, kill
 
+ORPHANED = 900.0
+"""A rank that has not heard of rank 0 for so long ends: it speaks once a minute (seconds)."""
 BEAT = 2.0
 """A rank that plays says something at least so often, if only that it lives (seconds)."""
 
@@ -52,11 +54,15 @@ class _Duty:
     def __init__(self, post: Post) -> None:
         self.post = post
         self.stopped = False
-        self._said = time.monotonic()
+        self._said = self._heard = time.monotonic()
 
     def next(self, timeout: float) -> Message | None:
         """The next message that is not about the whole job."""
         message = self.post.receive(timeout, source=0)
+        if message is not None:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > ORPHANED:
+            raise ManagerLost
         if message is not None and message.kind == "kill":
             kill(message.content)
             return None

@@ -1,0 +1,132 @@
+"""Who plays what, played through on a clock of its own: no MPI, any number of ranks."""
+
+import heapq
+import random
+
+import pytest
+
+from wm_mpi.pool.manager import LOOK
+from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
+
+
+def play(lengths: list[float], paces: list[float], capacity: int = 1, pace: Pace | None = None,
+         dies: dict[int, float] | None = None) -> tuple[float, int]:
+    """(time, hand-outs) of a run on ranks 1, 2, ... of given paces; rank r stands still for ever from ``dies[r]`` on."""
+    schedule = Schedule(len(lengths), pace or Pace())
+    playing: dict[int, int] = {rank: 0 for rank in range(1, len(paces) + 1)}
+    events: list[tuple[float, int, int]] = []
+    now, handed = 0.0, 0
+    answered: set[int] = set()
+
+    def begin(rank: int, index: int) -> None:
+        nonlocal handed
+        handed += 1
+        playing[rank] += 1
+        end = now + lengths[index] * paces[rank - 1]
+        if end < (dies or {}).get(rank, float("inf")):
+            heapq.heappush(events, (end, rank, index))
+
+    def fill(rank: int) -> None:
+        while playing[rank] < capacity and (index := schedule.next(rank, now)) is not None:
+            begin(rank, index)
+
+    def copy() -> None:
+        free = {rank: capacity - busy for rank, busy in playing.items() if busy < capacity}
+        for rank, index in list(schedule.copies(free, now)):
+            assert playing[rank] < capacity
+            begin(rank, index)
+
+    for rank in playing:
+        fill(rank)
+    looked = 0.0
+    while not schedule.done:
+        if events and (events[0][0] < looked + LOOK or not schedule.exhausted):
+            now, rank, index = heapq.heappop(events)
+            playing[rank] -= 1
+            assert schedule.finish(rank, index, now) == (index not in answered)
+            answered.add(index)
+            fill(rank)
+        else:
+            now = looked = max(now, looked + LOOK)
+            assert now < 1e4, "the run stands still"
+            copy()
+    assert answered == set(range(len(lengths)))
+    return now, handed
+
+
+def test_every_task_is_handed_out_once_where_ranks_are_alike() -> None:
+    lengths = [random.Random(1).uniform(0.5, 1.5) for _ in range(400)]
+    seconds, handed = play(lengths, [1.0] * 8)
+    assert handed == 400
+    assert seconds < sum(lengths) / 8 + 1.5
+
+
+@pytest.mark.parametrize("ranks,tasks,slow", [(8, 256, 5.0), (8, 1024, 5.0), (64, 1024, 5.0), (64, 1024, 50.0)])
+def test_a_slow_rank_costs_little(ranks: int, tasks: int, slow: float) -> None:
+    """The mean of ten generations with rank 1 so many times slower is at most 1.15 of the ideal time."""
+    lengths, pace, share = random.Random(2), Pace(), 0.0
+    for _ in range(10):
+        generation = [lengths.uniform(0.5, 1.5) for _ in range(tasks)]
+        pace.fade()
+        seconds, _ = play(generation, [slow] + [1.0] * (ranks - 1), pace=pace)
+        share += seconds / (sum(generation) / (ranks - 1 + 1 / slow)) / 10
+    assert share <= 1.15
+
+
+def test_a_rank_that_stands_still_is_played_around() -> None:
+    lengths = [random.Random(3).uniform(0.5, 1.5) for _ in range(100)]
+    seconds, handed = play(lengths, [1.0] * 4, dies={2: 7.0})
+    assert seconds < sum(lengths) / 3 + 5
+    assert handed <= 103
+
+
+def test_a_thousand_ranks_with_sixteen_places() -> None:
+    lengths = [random.Random(4).uniform(0.5, 1.0) for _ in range(20_000)]
+    seconds, handed = play(lengths, [1.0] * 1000, capacity=16)
+    assert handed < 20_500 and seconds < 2.5
+
+
+def test_what_a_lost_rank_held_comes_first_and_one_to_a_rank() -> None:
+    schedule = Schedule(10, Pace())
+    assert [schedule.next(1, 0.0) for _ in range(3)] == [0, 1, 2]
+    assert schedule.lose(1, died=True) is None
+    suspects = {schedule.next(rank, 1.0) for rank in (2, 3, 4)}
+    assert suspects == {0, 1, 2}
+    assert schedule.next(2, 1.0) == 3  # holds a suspect already, so an unsuspicious one
+
+
+def test_a_task_that_ends_three_ranks_is_named() -> None:
+    """Task 5 ends whoever plays it, while others of the same rank are innocent; it alone is found guilty."""
+    schedule, dead, guilty = Schedule(40, Pace()), set(), None
+    while guilty is None and not schedule.done:
+        for rank in set(range(1, 9)) - dead:
+            while len(schedule.held(rank)) < 4 and schedule.next(rank, 0.0) is not None:
+                pass
+        for rank in set(range(1, 9)) - dead:
+            if 5 in schedule.held(rank):
+                dead.add(rank)
+                guilty = schedule.lose(rank, died=True)
+            elif schedule.held(rank):
+                schedule.finish(rank, min(schedule.held(rank)), 1.0)
+    assert guilty == 5 and len(dead) == DEADLY
+
+
+def test_a_late_answer_counts_once() -> None:
+    schedule = Schedule(2, Pace())
+    assert (schedule.next(1, 0.0), schedule.next(1, 0.0)) == (0, 1)
+    schedule.lose(1, died=False)  # silent, then it answers after all: once before others took over, once after
+    assert schedule.finish(1, 1, 1.0)
+    assert schedule.next(2, 1.0) == 0
+    assert schedule.finish(1, 0, 2.0) and schedule.done
+    assert not schedule.finish(2, 0, 3.0)
+
+
+def test_pace_is_against_the_mean() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.note(1, 5.0)
+        for rank in (2, 3, 4, 5):
+            for _ in range(5):
+                pace.note(rank, 1.0)
+    assert 3.5 < pace.of(1) / pace.of(2) < 5.0
+    assert pace.of(99) == 1.0
