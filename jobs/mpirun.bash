@@ -67,6 +67,7 @@ while true; do
     wait "$job" && status=0 || status=$?
     kill -0 "$job" 2>/dev/null || break
 done
+wait "$job" && status=0 || status=$? # a signal may have cut the last wait short
 said="$(cat "$WM_MPI_STATUS_FILE")"
 case "$said" in
 "") ;; # the command ended before it began to play: the launcher's status is its

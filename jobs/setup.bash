@@ -1,13 +1,13 @@
 # Sourced by the other jobs: a virtual environment with the package and its tested versions.
 #   WM_VENV    where it lies (default: .venv in the clone)
-#   WM_EXTRAS  extras to install (default: mpi)
+#   WM_EXTRAS  extras to install (default: mpi; empty for the cluster's own MPI)
 #   PYTHON     interpreter to build it with (default: the first of python3.11 to 3.13, or python3)
 # shellcheck shell=bash
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root" || exit 1
 WM_VENV="${WM_VENV:-$root/.venv}"
-WM_EXTRAS="${WM_EXTRAS:-mpi}"
+WM_EXTRAS="${WM_EXTRAS-mpi}"
 
 find_python() {
     local candidate
@@ -29,7 +29,7 @@ setup_environment() {
         echo "installing wm_mpi[$WM_EXTRAS] into $WM_VENV (about a minute)"
         "$python" -m venv "$WM_VENV" || exit 1
         "$WM_VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --constraint constraints.txt --editable ".[$WM_EXTRAS]" || exit 1
+            --constraint constraints.txt --editable ".${WM_EXTRAS:+[$WM_EXTRAS]}" || exit 1
         echo "$stamp" >"$WM_VENV/.wm_mpi"
     fi
     PATH="$WM_VENV/bin:$PATH"

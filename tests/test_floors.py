@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "wm_mpi"
 FLOORS = {
     0: {"errors", "config", "cli", "rundir", "seeding", "single_thread", "progress", "registration", "__init__"},
     1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize"},
-    2: {"rollout", "history", "recording", "weights", "calibration"},
-    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "__main__"},
+    2: {"rollout", "history", "recording", "weights", "calibration", "checkup"},
+    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "doctor", "__main__"},
 }
 ROOMS = {"mpi4py": {"pool"}, "keras": {"models"}, "cma": {"strategy"}, "onnxruntime": {"policy"}, "onnx": {"graph"},
          "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}, "numba": {"envs"}}

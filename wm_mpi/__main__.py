@@ -8,6 +8,7 @@ COMMANDS = (
     ("freeze", "join V and M into a world that ranks can run", "world/"),
     ("es", "train the controller with CMA-ES (MPI)", "champion.h5"),
     ("evaluate", "score the champion on unseen tracks (MPI)", "evaluations.jsonl"),
+    ("doctor", "find out beforehand what will go wrong here (MPI)", "a verdict"),
 )
 
 

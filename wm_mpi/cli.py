@@ -35,12 +35,13 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
 
 
 def _preset_in(arguments: Sequence[str]) -> str:
-    for position, argument in enumerate(arguments):
+    preset = "paper"
+    for position, argument in enumerate(arguments):  # the last one counts, as everywhere
         if argument == "--preset" and position + 1 < len(arguments):
-            return arguments[position + 1]
-        if argument.startswith("--preset="):
-            return argument.partition("=")[2]
-    return "paper"
+            preset = arguments[position + 1]
+        elif argument.startswith("--preset="):
+            preset = argument.partition("=")[2]
+    return preset
 
 
 def _defaults(config_class: type[Config], preset: str) -> Config:

@@ -237,6 +237,29 @@ class EvaluateConfig(Command):
     """Also write the result as one JSON object to this file."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoctorConfig(Command):
+    """Find out what will go wrong here before a run does: every rank plays for some seconds and tells its facts.
+
+    Start it as you will start es: bash jobs/mpirun.bash -np 65 python -m wm_mpi.doctor --world WORLD --out runs
+    """
+
+    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"seconds": 0.5, "width": 2}}
+
+    out: Out = "runs"
+    """Directory in which runs will be: its locks, its room and who sees it are checked."""
+    world: str | None = None
+    """Directory of the world that es will use; without it the environment plays alone."""
+    env: Environment = "fast"
+    """Environment that es will use."""
+    width: int = 16
+    """Episodes that a rank plays in lock-step (count)."""
+    seconds: float = 5.0
+    """How long ranks play (seconds)."""
+    display: Display = "none"
+    """As es will use it: 'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+
+
 def check(config: Command) -> None:
     """Refuse values outside their range.
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from wm_mpi.pool.interface import Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import SerialPool
-from wm_mpi.pool.transport import Post, launched_size
+from wm_mpi.pool.transport import Post, launched_size, mpi_library, survives
 from wm_mpi.pool.worker import serve
 
-__all__ = ["Indexed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "open_pool"]
+__all__ = ["Indexed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "launched_size", "mpi_library",
+           "open_pool", "survives"]
 
 
 @contextlib.contextmanager

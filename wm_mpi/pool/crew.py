@@ -55,7 +55,8 @@ class Crew:
         """Tells people what happened to ranks."""
         self.ranks = {number: Rank(number, time.monotonic()) for number in range(1, post.size)}
         self._gone: list[tuple[int, bool]] = []
-        self._begun = False
+        self.busy = False
+        """A run is being played: ranks do not listen at once."""
         self._spoke = time.monotonic()
 
     @property
@@ -70,7 +71,6 @@ class Crew:
 
     def begin(self) -> None:
         """Have every rank build its part."""
-        self._begun = True
         leave_status("playing")
         self.post.send(self.ranks, "build")
 
@@ -111,6 +111,15 @@ class Crew:
                 self.say(f"waiting for {len(missing)} ranks to be ready: {', '.join(map(str, missing[:8]))}")
             self.next(STRAGGLERS / 4)
 
+    def drill(self) -> float | None:
+        """Kill the last rank, in the open; seconds until its death is noticed, None if it is not."""
+        rank, began = self.present[-1], time.monotonic()
+        self.say(f"a drill: killing {rank} to see whether the job outlives it")
+        self._kill([rank])
+        while not rank.lost and time.monotonic() - began < 2 * GOODBYE:
+            self.next(STRAGGLERS)
+        return time.monotonic() - began if rank.lost else None
+
     def dismiss(self, status: int, text: str = "") -> None:
         """Let all ranks go at the end of the job, also those that stand still.
 
@@ -120,8 +129,8 @@ class Crew:
         leave_status(str(status))
         still = [rank for rank in self.present if rank.silent]
         if not self.post.survives:
-            if status and self._begun or still:
-                print(text, file=sys.stderr)
+            if status and self.busy or still:
+                print(text, file=sys.stderr, flush=True)
                 self.post.abort(status)
             self.post.send(self.ranks, "stop")
             self.post.flush(GOODBYE)

@@ -57,6 +57,9 @@ class Pool(Protocol):
     def tell(self, say: Callable[[str], None]) -> None:
         """Use ``say`` to tell people what happened to ranks; before, it goes to standard error."""
 
+    def drill(self) -> float | None:
+        """Kill a worker rank to see whether it is noticed: after how many seconds, None if not within 10."""
+
     def run(self, shared: Any, tasks: Sequence[Any], on_result: OnResult | None = None) -> Outcome:
         """Play all tasks.
 

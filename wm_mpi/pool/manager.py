@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wm_mpi.errors import FaultyTask, NoWorkersLeft, UserError, account
+from wm_mpi.errors import FaultyTask, NoWorkersLeft, Stopped, UserError, account
 from wm_mpi.pool.crew import Crew, Rank
 from wm_mpi.pool.interface import OnResult, Outcome
 from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
@@ -33,6 +33,10 @@ class MpiPool:
         """Use ``say`` from now on."""
         self._crew.say = say
 
+    def drill(self) -> float | None:
+        """See ``Pool.drill``."""
+        return self._crew.drill()
+
     def begin(self) -> None:
         """Have every worker build its part: only now, when rank 0 has found no fault."""
         self._crew.begin()
@@ -43,7 +47,9 @@ class MpiPool:
         self._runs += 1
         self._pace.fade()
         run = _Run(self._crew, self._runs, self._pace, shared, tasks, on_result)
+        self._crew.busy = True
         run.play()
+        self._crew.busy = False
         lost = tuple(f"{rank} ({rank.lost})" for rank in self._crew.ranks.values() if rank.lost)
         busy = run.busy / (max(1, self.workers) * (time.perf_counter() - began))
         return Outcome(run.results, min(1.0, busy), self.workers, self._slowest(), lost)
@@ -63,6 +69,7 @@ class MpiPool:
             self._crew.dismiss(0)
         else:
             text, status = account(error, f"rank 0 on {socket.gethostname()} raised, the job ends:\n")
+            self._crew.busy |= not isinstance(error, UserError | Stopped)  # after a bug, no trust in an orderly end
             self._crew.dismiss(status, text)
 
 

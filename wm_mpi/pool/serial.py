@@ -18,6 +18,10 @@ class SerialPool:
     def tell(self, say: Callable[[str], None]) -> None:
         """Nothing ever happens to the only rank."""
 
+    def drill(self) -> float | None:
+        """There is nobody to kill."""
+        return None
+
     def run(self, shared: Any, tasks: Sequence[Any], on_result: OnResult | None = None) -> Outcome:
         """Play all tasks here."""
         results: list[Any] = [None] * len(tasks)

@@ -54,6 +54,21 @@ def survives() -> bool:
     return os.environ.get(_ULFM, "0").lower() in ("1", "true", "yes")
 
 
+def mpi_library() -> str:
+    """The MPI that mpi4py has loaded, such as 'Open MPI v5.0.11'."""
+    _without_finalize()
+    from mpi4py import MPI
+
+    return MPI.Get_library_version().split(",")[0].split("\n")[0].strip()
+
+
+def _without_finalize() -> None:
+    """Where ranks may be lost, nobody calls MPI_Finalize: a rank that stands still would hang all the others in it."""
+    import mpi4py
+
+    mpi4py.rc.finalize = not survives()
+
+
 class Post:
     """This rank's mailbox."""
 
@@ -63,17 +78,13 @@ class Post:
         Raises:
             UserError: the launcher started several processes but MPI joined only this one.
         """
-        import mpi4py
-
-        if survives():  # a rank that stands still would hang all the others in MPI_Finalize
-            mpi4py.rc.finalize = False
+        _without_finalize()
         from mpi4py import MPI
 
         if MPI.COMM_WORLD.Get_size() == 1 < launched_size():
-            library = MPI.Get_library_version().split(",")[0].split("\n")[0]
             raise UserError(f"the launcher started {launched_size()} processes, but each sees itself alone: mpi4py uses "
-                            f"{library}, which is not the launcher's MPI; use the mpirun of that MPI, or reinstall mpi4py "
-                            "for the launcher's")
+                            f"{mpi_library()}, which is not the launcher's MPI; use the mpirun of that MPI, or reinstall "
+                            "mpi4py for the launcher's")
         self._mpi = MPI
         self._comm = MPI.COMM_WORLD.Dup()
         self._comm.Set_errhandler(MPI.ERRORS_RETURN)
