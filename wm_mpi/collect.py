@@ -29,7 +29,7 @@ def main(config: CollectConfig) -> None:
     """Collect or go on collecting; worker ranks serve inside ``open_pool`` and come out with None."""
     if config.env == "toy":
         raise UserError("--env toy shows no frames, there is nothing to collect: use a CarRacing environment")
-    with display(config.display), open_pool(lambda: Collector(config)) as pool:
+    with open_pool(lambda: Collector(config), lambda: display(config.display)) as pool:
         if pool is not None:
             collect(config, pool, _policy(config)[1])
 

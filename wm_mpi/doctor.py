@@ -51,8 +51,9 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
     out = Path(config.out)
     if rank_of_launcher() == 0:
         findings.append(launcher())
-    with display(config.display), open_pool(lambda: Examiner(
-            EnvSpec(config.env), config.world, config.width, config.seconds, out / PROBE)) as pool:
+    spec = EnvSpec(config.env)
+    with open_pool(lambda: Examiner(spec, config.world, config.width, config.seconds, out / PROBE),
+                   lambda: display(config.display)) as pool:
         if pool is None:
             return
         with explained(out, "written"):

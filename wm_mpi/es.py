@@ -29,8 +29,8 @@ def main(config: EsConfig) -> None:
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
     if config.env != "toy" and config.world is None:
         raise UserError(f"--env {config.env} needs --world, the directory that python -m wm_mpi.freeze wrote")
-    with display(config.display), open_pool(lambda: make_rollout(
-            spec, config.world, config.width, config.deterministic, config.stuck_frames)) as pool:
+    with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic, config.stuck_frames),
+                   lambda: display(config.display)) as pool:
         if pool is not None:
             train(config, pool, spec, None if config.world is None else load_manifest(Path(config.world)))
 

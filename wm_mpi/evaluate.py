@@ -36,7 +36,7 @@ def main(config: EvaluateConfig) -> None:
     seeds = tracks(config, settings["seed"])
     arrays, about = load_arrays(run.champion, f"{run.path} has no champion yet: let es finish a generation first")
     check_world(world, about, spec, settings["env"])
-    with display(config.display), open_pool(lambda: make_rollout(spec, world, width, deterministic)) as pool:
+    with open_pool(lambda: make_rollout(spec, world, width, deterministic), lambda: display(config.display)) as pool:
         if pool is None:
             return
         with Progress(None, len(seeds)) as progress:

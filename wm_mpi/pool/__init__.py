@@ -13,29 +13,32 @@ from wm_mpi.pool.serial import SerialPool
 from wm_mpi.pool.transport import Post, launched_size, mpi_library, survives
 from wm_mpi.pool.worker import serve
 
+Within = contextlib.AbstractContextManager[None]
+
 __all__ = ["Indexed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "launched_size", "mpi_library",
            "open_pool", "survives"]
 
 
 @contextlib.contextmanager
-def open_pool(build: Callable[[], Worker]) -> Iterator[Pool | None]:
+def open_pool(build: Callable[[], Worker], within: Callable[[], Within] = contextlib.nullcontext) -> Iterator[Pool | None]:
     """The pool on rank 0; None on a worker rank, once it has served to the end.
 
-    ``build`` makes a rank's worker. On rank 0 it runs first, as a check (its error is then said once, by rank 0) and, when
-    there is one rank alone, as the worker.
+    ``build`` makes a rank's worker, which then lives ``within`` a context, a display say. On rank 0 both are tried first, as
+    a check (an error is then said once, by rank 0) and, when there is one rank alone, used.
 
     Raises:
         UserError: the launcher started several processes but MPI joined only this one.
     """
     if launched_size() == 1:
-        yield SerialPool(build())
+        with within():
+            yield SerialPool(build())
         return
     post = Post()
     if post.rank > 0:
-        serve(post, build)
+        serve(post, build, within)
         yield None
         return
-    with MpiPool(post) as pool:
+    with MpiPool(post) as pool, within():
         build()
         pool.begin()
         yield pool

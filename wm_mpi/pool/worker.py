@@ -1,5 +1,6 @@
 """A worker rank's life: build, then play runs until told to stop."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ BEAT = 2.0
 """A rank that plays says something at least so often, if only that it lives (seconds)."""
 
 
-def serve(post: Post, build: Callable[[], Worker]) -> None:
+def serve(post: Post, build: Callable[[], Worker], within: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
     """Serve rank 0 until it says stop.
 
     A fault is told to rank 0, and the rank then waits for the end without playing: its tasks go to others.
@@ -26,17 +27,8 @@ def serve(post: Post, build: Callable[[], Worker]) -> None:
         if duty.wait("build") is None:
             return
         try:
-            worker = build()
-            while True:
-                post.send([0], "ready", worker.capacity)
-                begin = duty.wait("begin")
-                if begin is None:
-                    return
-                number, shared = begin.content
-                mailbox = _Mailbox(duty, number)
-                for index, result in worker.run(shared, mailbox):
-                    mailbox.deliver(index, result)
-                mailbox.flush()
+            with within():
+                _play(duty, build())
         except ManagerLost:
             raise
         except Exception as error:
@@ -46,6 +38,20 @@ def serve(post: Post, build: Callable[[], Worker]) -> None:
         if post.rank == min(set(range(post.size)) - post.dead):  # one voice
             print("rank 0 has died, the job ends: run the same command again to go on", file=sys.stderr, flush=True)
         sys.exit(EXIT_NO_WORKERS)
+
+
+def _play(duty: "_Duty", worker: Worker) -> None:
+    """Play one run after the other."""
+    while True:
+        duty.say("ready", worker.capacity)
+        begin = duty.wait("begin")
+        if begin is None:
+            return
+        number, shared = begin.content
+        mailbox = _Mailbox(duty, number)
+        for index, result in worker.run(shared, mailbox):
+            mailbox.deliver(index, result)
+        mailbox.flush()
 
 
 class _Duty:
