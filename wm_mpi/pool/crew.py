@@ -10,6 +10,8 @@ from wm_mpi.pool.transport import Message, Post, end_launcher, here, kill, leave
 
 SILENT = 20.0
 """A rank that has said nothing for so long is given up until it speaks again (seconds; workers speak every 2)."""
+ATTENTION = 1.0
+"""Rank 0 looks for silent ranks so often; away for longer, it was not listening (seconds)."""
 DESERTED = 120.0
 """With every rank silent for so long, there are none (seconds)."""
 LATECOMERS = 10.0
@@ -57,7 +59,7 @@ class Crew:
         self._gone: list[tuple[int, bool]] = []
         self.busy = False
         """A run is being played: ranks do not listen at once."""
-        self._spoke = time.monotonic()
+        self._spoke = self._listened = self._listening = self._looked = time.monotonic()
 
     @property
     def present(self) -> list[Rank]:
@@ -80,7 +82,10 @@ class Crew:
         Raises:
             NoWorkersLeft: all ranks are lost, or have long been silent.
         """
+        if time.monotonic() - self._listened > ATTENTION:
+            self._listening = time.monotonic()
         message = self.post.receive(timeout)
+        self._listened = time.monotonic()
         if time.monotonic() - self._spoke > HEARTBEAT:
             self._spoke = time.monotonic()
             self.post.send((rank.number for rank in self.present), "beat")
@@ -88,8 +93,9 @@ class Crew:
             self._lose(self.ranks[number], "it died")
         if message is not None:
             self._note(self.ranks[message.sender], message)
-        else:
-            self._listen()
+        if self._listened - self._looked > ATTENTION:
+            self._looked = self._listened
+            self._look_for_silence()
         return message
 
     def gone(self) -> list[tuple[int, bool]]:
@@ -171,11 +177,11 @@ class Crew:
         elif message.kind == "failed":
             self._lose(rank, "it failed", f":\n{message.content}")
 
-    def _listen(self) -> None:
-        """No message waits: who should have said something by now?"""
+    def _look_for_silence(self) -> None:
+        """Who should have said something by now? Only time in which rank 0 has listened counts."""
         now = time.monotonic()
         for rank in self.present:
-            if rank.capacity and not rank.silent and now - rank.heard > SILENT:
+            if rank.capacity and not rank.silent and now - max(rank.heard, self._listening) > SILENT:
                 rank.silent = True
                 self._gone.append((rank.number, False))
                 self.say(f"{rank} has said nothing for {now - rank.heard:.0f} s: others play its episodes")

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from wm_mpi.errors import UserError
 
 SHORTEST, LONGEST = 0.0002, 0.005
 """Pauses between two looks at the mailbox (seconds)."""
+AT_A_TIME = 16
+"""Sends under way that are looked after at each occasion: a broadcast to a thousand ranks must not slow down what follows."""
 
 _LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 _STATUS_FILE = "WM_MPI_STATUS_FILE"
@@ -88,7 +91,7 @@ class Post:
         self._mpi = MPI
         self._comm = MPI.COMM_WORLD.Dup()
         self._comm.Set_errhandler(MPI.ERRORS_RETURN)
-        self._sending: list[tuple[int, Any, bytes]] = []
+        self._sending: deque[tuple[int, Any, bytes]] = deque()
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         self.survives = survives()
         self.dead: set[int] = set()
@@ -135,13 +138,12 @@ class Post:
         self._comm.Abort(status)
 
     def _progress(self) -> None:
-        """Forget what has been delivered; the buffers of what has not must stay."""
-        left = []
-        for rank, request, data in self._sending:
+        """Forget what has been delivered, some at a time; the buffers of what has not must stay."""
+        for _ in range(min(AT_A_TIME, len(self._sending))):
+            rank, request, data = self._sending.popleft()
             with self._noticing(rank):
                 if not request.Test():
-                    left.append((rank, request, data))
-        self._sending = left
+                    self._sending.append((rank, request, data))
 
     @contextlib.contextmanager
     def _noticing(self, rank: int | None) -> Iterator[None]:
@@ -156,8 +158,7 @@ class Post:
 
     def _note_dead(self, error: Any) -> bool:
         """Add ranks that have died to ``dead``; whether ``error`` is of that kind."""
-        classes = {getattr(self._mpi, name, None) for name in ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")}
-        if error.Get_error_class() not in classes:
+        if error.Get_error_class() not in (self._mpi.ERR_PROC_FAILED, self._mpi.ERR_PROC_FAILED_PENDING):
             return False
         self._comm.Ack_failed()
         failed = self._comm.Get_failed()
