@@ -25,7 +25,7 @@ from wm_mpi.errors import UserError
 SHORTEST, LONGEST = 0.0002, 0.005
 """Pauses between two looks at the mailbox (seconds)."""
 AT_A_TIME = 16
-"""Sends under way that are looked after at each occasion: a broadcast to a thousand ranks must not slow down what follows."""
+"""Sends under way that are looked after at a time: a broadcast to a thousand ranks must not slow down what follows."""
 
 _LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 _STATUS_FILE = "WM_MPI_STATUS_FILE"
