@@ -40,7 +40,7 @@ def play(lengths: list[float], paces: list[float], capacity: int = 1, pace: Pace
         fill(rank)
     looked = 0.0
     while not schedule.done:
-        if events and (events[0][0] < looked + LOOK or not schedule.exhausted):
+        if events and (events[0][0] < looked + LOOK or schedule.waiting):
             now, rank, index = heapq.heappop(events)
             playing[rank] -= 1
             assert schedule.finish(rank, index, now) == (index not in answered)

@@ -82,6 +82,7 @@ class _Run:
         self._begin = (number, shared)
         self._schedule = Schedule(len(tasks), pace)
         self._playing: dict[int, int] = {}  # ranks in this run -> tasks sent and not answered
+        self._capacity = 0
         self._looked = 0.0
         self.results: list[Any] = [None] * len(tasks)
         self.busy = 0.0
@@ -113,7 +114,7 @@ class _Run:
                     self._join([rank])
                 elif not rank.lost:
                     self._deal([rank])
-            if self._schedule.exhausted:
+            if not self._schedule.waiting:
                 self._copy()
         self._crew.post.send(self._playing, "end")
 
@@ -122,6 +123,7 @@ class _Run:
         for rank in ranks:
             rank.ready = False
             self._playing[rank.number] = 0
+            self._capacity += rank.capacity
         self._crew.post.send((rank.number for rank in ranks), "begin", self._begin)
         self._deal(ranks)
 
@@ -129,14 +131,18 @@ class _Run:
         """Fill free places: one each in turn, so that few tasks spread over many ranks."""
         dealt: dict[int, list[int]] = {}
         now = time.monotonic()
-        for _ in range(max((rank.capacity for rank in ranks), default=0)):
-            for rank in ranks:
-                number = rank.number
-                if self._playing.get(number, rank.capacity) + len(dealt.get(number, ())) < rank.capacity:
+        places = {rank.number: self._places(rank) for rank in ranks}
+        for _ in range(max(places.values(), default=0)):
+            for number, most in places.items():
+                if self._playing.get(number, most) + len(dealt.get(number, ())) < most:
                     index = self._schedule.next(number, now)
                     if index is not None:
                         dealt.setdefault(number, []).append(index)
         self._send(dealt)
+
+    def _places(self, rank: Rank) -> int:
+        """Tasks that a rank may hold: some more than it plays at once, to lie ready, as long as there are plenty."""
+        return rank.capacity + (max(1, rank.capacity // 8) if self._schedule.waiting > self._capacity else 0)
 
     def _copy(self) -> None:
         """Give idle ranks copies of what stragglers hold."""

@@ -71,9 +71,9 @@ class Schedule:
         return not self._open
 
     @property
-    def exhausted(self) -> bool:
-        """Whether no task waits for its first hand-out; copies may still be worth it."""
-        return not self._waiting and not self._suspects
+    def waiting(self) -> int:
+        """Tasks that wait to be handed out; with 0 copies may still be worth it."""
+        return len(self._waiting) + len(self._suspects)
 
     @property
     def suspect(self) -> int | None:
