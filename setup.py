@@ -38,6 +38,7 @@ setup(
     extras_require={
         "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place
         "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13"],
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13", "pyyaml>=6.0",
+                 "jsonschema>=4.23"],
     },
 )

@@ -70,7 +70,11 @@ done
 wait "$job" && status=0 || status=$? # a signal may have cut the last wait short
 said="$(cat "$WM_MPI_STATUS_FILE")"
 case "$said" in
-"") ;; # the command ended before it began to play: the launcher's status is its
+"") # the command ended before it began to play: the launcher's status is its
+    if [ "$status" = 142 ]; then
+        echo "the ranks did not come together in MPI within 5 minutes: one has ended or hangs before, see above" >&2
+    fi
+    ;;
 playing)
     echo "rank 0 ended before its work did (mpirun: $status): run the same command again to go on" >&2
     status=75

@@ -16,6 +16,8 @@ from wm_mpi.errors import Stopped, UserError, account
 
 GRACE = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
+LAST_WORD = 2.0
+"""The launcher kills all ranks when the first ends badly; rank 0, which finds the same, is to say it first (seconds)."""
 
 Config = TypeVar("Config", bound=Command)
 
@@ -76,6 +78,8 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
             print(text, file=sys.stderr)
         elif os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") == "0":
             print(f"rank {rank} on {socket.gethostname()}: {text}", file=sys.stderr)
+        if rank > 0:
+            time.sleep(LAST_WORD)
         sys.exit(status)
 
 

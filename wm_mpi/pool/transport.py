@@ -24,6 +24,8 @@ from wm_mpi.errors import UserError
 
 SHORTEST, LONGEST = 0.0002, 0.005
 """Pauses between two looks at the mailbox (seconds)."""
+TOGETHER = 300
+"""Ranks that have not joined in MPI within so long give up, by SIGALRM (seconds)."""
 AT_A_TIME = 16
 """Sends under way that are looked after at a time: a broadcast to a thousand ranks must not slow down what follows."""
 
@@ -82,8 +84,12 @@ class Post:
             UserError: the launcher started several processes but MPI joined only this one.
         """
         _without_finalize()
+        # A rank that ends before it joins leaves the others waiting in MPI for ever under ULFM; no Python code runs there.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(TOGETHER)
         from mpi4py import MPI
 
+        signal.alarm(0)
         if MPI.COMM_WORLD.Get_size() == 1 < launched_size():
             raise UserError(f"the launcher started {launched_size()} processes, but each sees itself alone: mpi4py uses "
                             f"{mpi_library()}, which is not the launcher's MPI; use the mpirun of that MPI, or reinstall "
@@ -190,12 +196,14 @@ def end_launcher() -> None:
 
     It takes three SIGTERMs for that, and exits with 1. It kills this process too, which must have nothing left to do.
     """
+
     def terminate() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # mpirun passes the first one on to this process
         for _ in range(3):
             os.kill(os.getppid(), signal.SIGTERM)
-            time.sleep(0.5)
+            time.sleep(0.2)  # mpirun kills this process about a second after the first
 
     if (Path("/proc") / str(os.getppid()) / "comm").read_text().strip() in ("mpirun", "prterun", "mpiexec", "prte", "prted"):
         atexit.register(terminate)

@@ -12,6 +12,8 @@ from wm_mpi.pool.transport import ManagerLost, Message, Post, here, kill
 
 ORPHANED = 900.0
 """A rank that has not heard of rank 0 for so long ends: it speaks once a minute (seconds)."""
+WORDS = 10_000
+"""A fault is told in the last so many characters: rank 0 must never wait for half of a long message."""
 BEAT = 2.0
 """A rank that plays says something at least so often, if only that it lives (seconds)."""
 
@@ -32,7 +34,7 @@ def serve(post: Post, build: Callable[[], Worker], within: Callable[[], contextl
         except ManagerLost:
             raise
         except Exception as error:
-            post.send([0], "failed", account(error)[0])
+            post.send([0], "failed", account(error)[0][-WORDS:])
             duty.wait("stop")
     except ManagerLost:
         if post.rank == min(set(range(post.size)) - post.dead):  # one voice

@@ -22,7 +22,9 @@ def _directory() -> Path:
     Numba itself notices changes of the file that a function stands in, but not of the files it calls; a directory named
     after all sources cannot be stale. WM_MPI_CACHE overrides where it is made.
     """
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()}".encode())
+    config: Any = numba.config  # a target set there (NUMBA_CPU_NAME) makes one cache good for many processors
+    cpu = config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    digest = hashlib.sha256(f"{numba.__version__} {cpu} {config.CPU_FEATURES}".encode())
     for path in sorted(Path(__file__).parent.glob("*/*.py")):
         digest.update(path.read_bytes())
     base = Path(os.environ.get("WM_MPI_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

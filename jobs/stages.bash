@@ -1,0 +1,57 @@
+# Sourced by gce_train.bash, gpu_jobs.bash and slurm/, in the root of the clone: an environment, a headline a stage, and
+# commands that can be stopped. What the caller offers its users:
+#   WM_VENV  a virtual environment to use, or to make. Without it: the environment that is active, if it has the packages
+#            (a container, a venv, conda, modules), or else .venv in the clone, made if missing.
+# shellcheck shell=bash
+
+# use_environment PACKAGE...: the packages that an active environment must have to be taken.
+use_environment() {
+    local find='import importlib.util as find, sys; sys.exit(None in map(find.find_spec, sys.argv[1:]))'
+    if [ -n "${WM_VENV:-}" ] || ! python -c "$find" "$@" 2>/dev/null; then
+        # shellcheck source=jobs/setup.bash
+        . jobs/setup.bash
+        setup_environment
+    fi
+}
+
+usage() {
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[1]}"
+}
+
+stage() {
+    echo
+    echo "== $1 ($SECONDS s)"
+}
+
+# --- commands that can be stopped -------------------------------------------------------------------------------------
+# A SIGTERM kills mpirun with all its ranks, but it hands SIGUSR1 on to them, and every command of wm_mpi takes that as
+# "checkpoint and exit with 75". So whichever of the two arrives here goes on as SIGUSR1. bash runs a trap only when no
+# command is in the foreground: hence the background and the wait.
+child="" stopped=""
+
+stop() {
+    stopped=yes
+    echo "== stopping: checkpoint"
+    [ -z "$child" ] || kill -s USR1 "$child" 2>/dev/null || true
+}
+trap stop TERM USR1
+
+# run COMMAND...: run it to its end and give its status; once a stop was asked for, end this script with 75.
+run() {
+    local status=0
+    [ -z "$stopped" ] || exit 75
+    (trap - INT && exec "$@") & # bash lets background commands ignore Ctrl-C, unless told otherwise
+    child=$!
+    [ -z "$stopped" ] || kill -s USR1 "$child" 2>/dev/null || true # it came between the last lines
+    while kill -0 "$child" 2>/dev/null; do
+        wait "$child" || true # a trap cuts this short
+    done
+    wait "$child" || status=$?
+    child=""
+    # Above 128 it died of the signal before it could answer; what was finished is on disk all the same.
+    if [ -n "$stopped" ] && { [ "$status" = 0 ] || [ "$status" = 75 ] || [ "$status" -gt 128 ]; }; then
+        echo "== stopped: run the same command again to go on"
+        exit 75
+    fi
+    return "$status"
+}
