@@ -26,15 +26,16 @@ class Sleeper:
 
     def __init__(self, slow: bool) -> None:
         """Sleeping needs nothing."""
+        self._step = 0.02 if slow else 10.0
         self._pace = SLOWNESS if slow and os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK")) == "1" else 1.0
 
     def run(self, shared: Any, tasks: Tasks) -> Iterator[tuple[int, Any]]:
-        """Sleep in steps, as episodes are played in frames: between two, the rank listens."""
+        """With ``slow`` in steps, as episodes are played in frames: between two, the rank listens."""
         while (indexed := tasks.take(wait=True)) is not None:
             index, seconds = indexed
             until = time.perf_counter() + seconds * self._pace
             while (left := until - time.perf_counter()) > 0 and tasks.wanted():
-                time.sleep(min(left, 0.02))
+                time.sleep(min(left, self._step))
             if left <= 0:
                 yield index, None
 
