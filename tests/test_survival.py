@@ -250,6 +250,18 @@ def test_the_clock_jumps_back(undisturbed: Path, tmp_path: Path) -> None:
     assert days[-1] >= days[0]
 
 
+def test_a_reader_that_goes_away_does_not_stop_the_run(undisturbed: Path, tmp_path: Path) -> None:
+    """A closed terminal, a killed tee: the run says the rest to its log only."""
+    run = tmp_path / "run"
+    with Job("es", *FULL, "--out", run, ranks=0) as job:
+        job.wait_for(run / "metrics.jsonl", 1)
+        assert job.process.stdout is not None
+        job.process.stdout.close()
+        assert job.process.wait(timeout=60) == 0
+    assert len((run / "log.txt").read_text().splitlines()) >= GENERATIONS
+    same(undisturbed, run)
+
+
 def mounted(place: Path, *options: str) -> None:
     """Mount a small tmpfs; needs root."""
     place.mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
 """From a command line to a configuration (through tyro), and from what happens to an exit status."""
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 import tyro
 
@@ -69,6 +70,7 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
     that was finished is kept, the same command goes on), 130 interrupted.
     """
     _heed_signals()
+    sys.stdout, sys.stderr = cast(TextIO, _Unbreakable(sys.stdout)), cast(TextIO, _Unbreakable(sys.stderr))
     try:
         main(parse(config_class, command, sys.argv[1:]))
     except (Exception, Stopped, KeyboardInterrupt) as error:
@@ -81,6 +83,25 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
         if rank > 0:
             time.sleep(LAST_WORD)
         sys.exit(status)
+
+
+class _Unbreakable:
+    """A stream whose reader may go away (a closed terminal, a killed tee, a dying mpirun) without ending the run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _heed_signals() -> None:
