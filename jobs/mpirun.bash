@@ -30,7 +30,7 @@ trap 'rm -f "$WM_MPI_STATUS_FILE"' EXIT
 version="$("$launcher" --version 2>&1 || true)"
 flags=()
 case "$version" in
-*"Open MPI"* | *PRRTE* | *prte*)
+*"Open MPI"* | *OpenRTE* | *PRRTE* | *prte*)
     # Oversubscription alone maps by core and fills the first host: without binding, the hostfile's slots are filled in order.
     flags+=(--oversubscribe --bind-to none)
     while IFS='=' read -r name _; do
@@ -39,7 +39,7 @@ case "$version" in
         esac
     done < <(env)
     case "$version" in
-    *"Open MPI) 4."* | *"Open MPI 4."*) ;;
+    *"Open MPI) 4."* | *"OpenRTE) 4."*) ;;
     *) # A host that falls silent must not end the job after PRRTE's eight minutes.
         flags+=(--with-ft ulfm --prtemca oob_tcp_keepalive_time 0) ;;
     esac

@@ -49,8 +49,6 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
         UserError: a rank cannot play, the output directory cannot be written, or the launcher's MPI is another one.
     """
     out = Path(config.out)
-    if rank_of_launcher() == 0:
-        findings.append(launcher())
     spec = EnvSpec(config.env)
     with open_pool(lambda: Examiner(spec, config.world, config.width, config.seconds, out / PROBE),
                    lambda: display(config.display)) as pool:
@@ -58,7 +56,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
             return
         with explained(out, "written"):
             out.mkdir(parents=True, exist_ok=True)
-            findings += [locking(out), disk(out)]
+            findings += [launcher(), locking(out), disk(out)]
             (out / PROBE).touch()
         print(f"{pool.workers} playing for {config.seconds:.0f} s (a first start compiles for a minute) ...", flush=True)
         try:
