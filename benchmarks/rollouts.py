@@ -23,7 +23,7 @@ import numpy as np
 import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.policy import WorldPolicy
-from wm_mpi.pool import open_pool
+from wm_mpi.pool import Listed, open_pool
 from wm_mpi.rollout import Task, make_rollout
 from wm_mpi.seeding import Stream, episode_seed
 
@@ -136,17 +136,10 @@ def policy_alone(world: str, width: int) -> Advance:
     return advance
 
 
-class _Endless:
-    """Tasks until so many frames are played."""
-
-    def __init__(self, frames: int, max_frames: int) -> None:
-        self._left = -(-frames // max_frames)
-
-    def take(self, wait: bool) -> tuple[int, Task] | None:
-        if self._left == 0:
-            return None
-        self._left -= 1
-        return self._left, Task(self._left % 4, episode_seed(0, Stream.TEST, 9, self._left))
+def enough(frames: int, max_frames: int) -> Listed:
+    """Tasks of 4 candidates for so many frames."""
+    return Listed((left, Task(left % 4, episode_seed(0, Stream.TEST, 9, left)))
+                  for left in reversed(range(-(-frames // max_frames))))
 
 
 def rollouts(env: str, world: str, width: int, max_frames: int) -> Advance:
@@ -155,7 +148,7 @@ def rollouts(env: str, world: str, width: int, max_frames: int) -> Advance:
     candidates = np.random.default_rng(0).normal(0, 0.1, (4, 867))
 
     def advance(frames: int) -> int:
-        tasks = _Endless(max(frames, width * max_frames), max_frames)
+        tasks = enough(max(frames, width * max_frames), max_frames)
         return sum(played.frames for _, played in rollout.run(candidates, tasks))
 
     return advance

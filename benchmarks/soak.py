@@ -13,6 +13,7 @@ import numpy as np
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.envs import EnvSpec
+from wm_mpi.pool import Listed
 from wm_mpi.rollout import Task, make_rollout
 from wm_mpi.seeding import Stream, episode_seed
 
@@ -23,15 +24,9 @@ def resident_megabytes() -> float:
     return int(line.split()[1]) / 1000
 
 
-class _Counted:
+def counted(episodes: range) -> Listed:
     """So many episodes."""
-
-    def __init__(self, episodes: range) -> None:
-        self._episodes = iter(episodes)
-
-    def take(self, wait: bool) -> tuple[int, Task] | None:
-        number = next(self._episodes, None)
-        return None if number is None else (number, Task(0, episode_seed(0, Stream.TEST, 0, number)))
+    return Listed((number, Task(0, episode_seed(0, Stream.TEST, 0, number))) for number in episodes)
 
 
 def main() -> None:
@@ -46,7 +41,7 @@ def main() -> None:
     parameters = np.random.default_rng(0).normal(0, 0.1, (1, 867))
     sizes, tenth = [], options.episodes // 10
     for part in range(10):
-        for _ in rollout.run(parameters, _Counted(range(part * tenth, (part + 1) * tenth))):
+        for _ in rollout.run(parameters, counted(range(part * tenth, (part + 1) * tenth))):
             pass
         sizes.append(round(resident_megabytes(), 1))
     print(json.dumps({"episodes": 10 * tenth, "resident_megabytes": sizes}))

@@ -14,6 +14,7 @@ import wm_mpi  # noqa: F401  registers the environment
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.envs.fast import CarRacing, CarRacingVector
 from wm_mpi.policy import LinearPolicy
+from wm_mpi.pool import Listed
 from wm_mpi.rollout import Rollout, Task
 from wm_mpi.seeding import EpisodeSeed
 
@@ -119,14 +120,6 @@ class Scripted(LinearPolicy):
         return np.clip(self._bias, [-1, 0, 0], 1)
 
 
-class Script:
-    def __init__(self, tasks: list[tuple[int, Task]]) -> None:
-        self._tasks = iter(tasks)
-
-    def take(self, wait: bool) -> tuple[int, Task] | None:
-        return next(self._tasks, None)
-
-
 def test_fitness_does_not_depend_on_company_order_or_width() -> None:
     tasks = [Task(candidate, EpisodeSeed(100 + candidate % 4, candidate)) for candidate in range(12)]
     shared = np.zeros((12, 15))
@@ -134,7 +127,7 @@ def test_fitness_does_not_depend_on_company_order_or_width() -> None:
 
     def play(width: int, order: list[int]) -> dict[int, tuple]:
         rollout = Rollout(make_env(EnvSpec("fast", max_frames=150), width), Scripted(4, width), stuck_frames=60)
-        return dict(rollout.run(shared, Script([(index, tasks[index]) for index in order])))
+        return dict(rollout.run(shared, Listed([(index, tasks[index]) for index in order])))
 
     alone = play(1, list(range(12)))
     assert len({played.frames for played in alone.values()}) > 1, "lengths should differ, so that slots are refilled apart"
@@ -157,7 +150,7 @@ def test_memory_does_not_grow() -> None:
 
     def resident(episodes: int) -> int:
         tasks = [(index, Task(0, EpisodeSeed(index, index))) for index in range(episodes)]
-        assert len(list(rollout.run(np.zeros((1, 15)), Script(tasks)))) == episodes
+        assert len(list(rollout.run(np.zeros((1, 15)), Listed(tasks)))) == episodes
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
     before = resident(500)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 from wm_mpi.pool.interface import Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
-from wm_mpi.pool.serial import SerialPool
+from wm_mpi.pool.serial import Listed, SerialPool
 from wm_mpi.pool.transport import Post, launched_size, mpi_library, survives
 from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]
 
-__all__ = ["Indexed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "launched_size", "mpi_library",
+__all__ = ["Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "launched_size", "mpi_library",
            "open_pool", "survives"]
 
 

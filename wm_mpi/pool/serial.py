@@ -1,6 +1,6 @@
 """A pool of one process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wm_mpi.pool.interface import Indexed, OnResult, Outcome, Worker
@@ -25,21 +25,24 @@ class SerialPool:
     def run(self, shared: Any, tasks: Sequence[Any], on_result: OnResult | None = None) -> Outcome:
         """Play all tasks here."""
         results: list[Any] = [None] * len(tasks)
-        for index, result in self._worker.run(shared, _Listed(tasks)):
+        for index, result in self._worker.run(shared, Listed(enumerate(tasks))):
             results[index] = result
             if on_result:
                 on_result(index, result)
         return Outcome(results, busy_share=1.0, workers=1, slowest="")
 
 
-class _Listed:
-    """Tasks from a list."""
+class Listed:
+    """``Tasks`` that are all there from the beginning."""
 
-    def __init__(self, tasks: Sequence[Any]) -> None:
-        self._left = iter(enumerate(tasks))
+    def __init__(self, tasks: Iterable[Indexed]) -> None:
+        """Hand out (index, task) pairs in order."""
+        self._left = iter(tasks)
 
     def take(self, wait: bool) -> Indexed | None:
+        """The next one."""
         return next(self._left, None)
 
     def wanted(self) -> bool:
+        """Always."""
         return True
