@@ -15,8 +15,8 @@ from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]
 
-__all__ = ["Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "launched_size", "mpi_library",
-           "open_pool", "survives"]
+__all__ = ["Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "launched_size",
+           "mpi_library", "open_pool", "survives"]
 
 
 @contextlib.contextmanager
