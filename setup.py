@@ -16,7 +16,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["wm_mpi", "wm_mpi.*"]),
-    package_data={"wm_mpi.envs.fast.render": ["*.npz"]},
+    package_data={"wm_mpi": ["published.csv", "report.css"], "wm_mpi.envs.fast.render": ["*.npz"],
+                  "wm_mpi.serving": ["page.*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "mpi4py>=4.1",
@@ -34,6 +35,9 @@ setup(
         "tqdm>=4.66",
         "tensorboardX>=2.6",
         "matplotlib>=3.9",
+        "pillow>=11.0",
+        "av>=14.0",
+        "websockets>=17.0",
     ],
     extras_require={
         "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place

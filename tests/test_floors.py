@@ -10,12 +10,16 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "wm_mpi"
 FLOORS = {
     0: {"errors", "config", "cli", "rundir", "seeding", "single_thread", "progress", "registration", "__init__"},
-    1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize"},
-    2: {"rollout", "history", "recording", "weights", "calibration", "checkup"},
-    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "doctor", "__main__"},
+    1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize",
+        "charts", "film"},
+    2: {"rollout", "history", "recording", "weights", "calibration", "checkup",
+        "dream", "scene", "picture", "window", "trained",
+        "serving", "findings", "curves", "page", "poster", "footage"},
+    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "watch", "report", "doctor", "__main__"},
 }
 ROOMS = {"mpi4py": {"pool"}, "keras": {"models"}, "cma": {"strategy"}, "onnxruntime": {"policy"}, "onnx": {"graph"},
-         "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}, "numba": {"envs"}}
+         "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}, "numba": {"envs"},
+         "websockets": {"serving"}, "av": {"film"}, "pygame": {"window", "envs"}}
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -1,4 +1,4 @@
-"""V and M against the formulas in NumPy, the training loop, and the frozen graph against Keras."""
+"""V and M against the formulas in NumPy, the training loop, and the frozen graphs against Keras."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from conftest import ENVIRONMENT, command, refuse, succeed
 from wm_mpi.batches import Batch
 from wm_mpi.datasets import load_arrays, open_frames
 from wm_mpi.errors import UserError
-from wm_mpi.graph import build_policy
+from wm_mpi.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
 from wm_mpi.models.frozen import KerasPolicy
 from wm_mpi.models.rnn import MdnRnn, mixture_nll
-from wm_mpi.models.training import Trainer, get_weights, named_weights
+from wm_mpi.models.training import Trainer, get_weights, named_weights, set_weights
 from wm_mpi.models.vae import Vae
-from wm_mpi.policy import GraphPolicy, WorldPolicy
+from wm_mpi.policy import GraphPolicy, Insight, WorldPolicy, open_session
 
 
 def test_v_has_the_published_shapes() -> None:
@@ -137,6 +137,76 @@ def test_frozen_policy_equals_keras_on_real_frames(pipeline: Path) -> None:
             actions = frozen.act(frames)
             np.testing.assert_allclose(actions, reference.act(frames), atol=1e-4)
             assert actions.min() >= -1 and actions[:, 1:].min() >= 0 and actions.max() <= 1
+
+
+def test_decoder_equals_keras() -> None:
+    vae = Vae(seed=1)
+    rng = np.random.default_rng(7)
+    weights = {name: 2 * value + rng.normal(0, 0.05, value.shape).astype(np.float32)  # pictures with contrast
+               for name, value in get_weights(vae).items()}
+    set_weights(vae, weights, "V")
+    z = rng.normal(size=(12, 32)).astype(np.float32)
+    frames = open_session(build_decoder(weights).SerializeToString()).run(["frames"], {"z": z})[0]
+    expected = vae.decode(z)
+    assert frames.shape == (12, 64, 64, 3) and frames.dtype == np.uint8 and expected.std() > 30
+    assert np.abs(frames.astype(int) - expected).max() <= 1  # a level, where a sum rounds the other way
+    assert (frames != expected).mean() < 1e-3
+
+
+def test_memory_equals_keras_over_many_steps(pipeline: Path) -> None:
+    """State and all heads, M's output normalised and clipped as its loss does it."""
+    weights, _ = load_arrays(pipeline / "world" / "rnn.h5", "")
+    rng = np.random.default_rng(8)
+    weights["mdn/bias"] = rng.normal(0, 4, 480).astype(np.float32)  # so that some log standard deviations are clipped
+    rnn = MdnRnn()
+    set_weights(rnn, weights, "M")
+    z, actions = (rng.normal(size=(3, 20, size)).astype(np.float32) for size in (32, 3))
+    density, reward, termination = (np.asarray(each) for each in rnn.network(np.concatenate([z, actions], axis=-1)))
+    session = open_session(build_memory(weights).SerializeToString())
+    h, c = np.zeros((2, 3, 256), np.float32)
+    for step in range(20):
+        h, c, logmix, mean, logstd, gain, end = session.run(
+            None, {"z": z[:, step], "actions": actions[:, step], "h": h, "c": c})
+        raw = np.split(density[:, step].reshape(3, 32, 15), 3, axis=-1)
+        np.testing.assert_allclose(logmix, raw[0] - np.log(np.exp(raw[0]).sum(axis=-1, keepdims=True)), atol=1e-4)
+        np.testing.assert_allclose(mean, raw[1], atol=1e-4)
+        np.testing.assert_allclose(logstd, np.clip(raw[2], -LOGSTD_BOUND, LOGSTD_BOUND), atol=1e-4)
+        np.testing.assert_allclose(gain, reward[:, step, 0], atol=1e-4)
+        np.testing.assert_allclose(end, termination[:, step, 0], atol=1e-4)
+    assert np.abs(raw[2]).max() > LOGSTD_BOUND
+
+
+def test_the_policy_and_memory_remember_alike(pipeline: Path) -> None:
+    """``look`` is ``act`` to the last bit; M's own graph takes the same step."""
+    acting, looking = (WorldPolicy(pipeline / "world", 2) for _ in range(2))
+    insight = Insight(pipeline / "world")
+    for policy in (acting, looking):
+        for slot in range(2):
+            policy.assign(slot, np.random.default_rng(slot).normal(0, 0.3, 867), noise=9)
+    with open_frames(pipeline / "frames") as data:
+        frames = data.read("frames", 10, 20)
+    for step in range(5):
+        h, c = looking.memory
+        actions, z = looking.look(frames[step:step + 2])
+        np.testing.assert_array_equal(acting.act(frames[step:step + 2]), actions)
+        forecast = insight.expect(z, actions, h, c)
+        np.testing.assert_allclose(forecast.h, looking.memory[0], atol=1e-5)
+        np.testing.assert_allclose(forecast.c, looking.memory[1], atol=1e-5)
+        best = forecast.logmix.argmax(axis=-1)
+        assert forecast.likeliest()[1, 7] == forecast.mean[1, 7, best[1, 7]]
+
+
+def test_older_worlds_say_freeze_again(copied: Path) -> None:
+    path = copied / "world" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    (copied / "world" / "memory.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match="memory.onnx is damaged, its SHA-256 .*freeze again"):
+        Insight(copied / "world")
+    del manifest["files"]["decoder.onnx"], manifest["files"]["memory.onnx"]
+    path.write_text(json.dumps(manifest))
+    WorldPolicy(copied / "world", 1)  # drives as ever
+    with pytest.raises(UserError, match=r"has no decoder.onnx, it was frozen by an earlier version: run .*freeze again"):
+        Insight(copied / "world")
 
 
 def test_noise_is_sampled_with_sigma(pipeline: Path) -> None:

@@ -8,6 +8,8 @@ COMMANDS = (
     ("freeze", "join V and M into a world that ranks can run", "world/"),
     ("es", "train the controller with CMA-ES (MPI)", "champion.h5"),
     ("evaluate", "score the champion on unseen tracks (MPI)", "evaluations.jsonl"),
+    ("watch", "see it drive: a film, a page or a window", "watch.mp4"),
+    ("report", "one HTML file about a run, to look at and show", "report.html"),
     ("doctor", "find out beforehand what will go wrong here (MPI)", "a verdict"),
 )
 

@@ -238,6 +238,64 @@ class EvaluateConfig(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class WatchConfig(Command):
+    """Watch the champion of a run drive its test tracks: as a film (no display needed), in a browser, or in a window.
+
+    Beside the road stand the frame that V is shown, what V keeps of it, and what M expected before. Without --video,
+    --sheet, --serve or --window both a film and a sheet are written, watch.mp4 and watch.png in the run's directory.
+    """
+
+    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"max_frames": 100}}
+
+    run: Out
+    """Directory of the es run."""
+    video: Annotated[str | None, tyro.conf.arg(metavar="FILE.mp4")] = None
+    """Write a film (H.264, 50 frames a second, which is real time) of all episodes."""
+    sheet: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Write one picture of moments of all episodes."""
+    serve: Annotated[int | None, tyro.conf.arg(metavar="PORT")] = None
+    """Serve a page to browsers on this port (0: a free one): watch each new champion, drive, and dream."""
+    host: str = "127.0.0.1"
+    """Address to serve on; 0.0.0.0 lets in whoever can reach this machine."""
+    window: bool = False
+    """Open a window: space pauses, the arrow keys drive, n begins the next track, q quits."""
+    episodes: int = 1
+    """Test episodes (count)."""
+    tracks: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
+    """Drive exactly the tracks of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
+    dream: bool = False
+    """Drive in M's dream of these tracks, which begins with their real first frame."""
+    temperature: float = 1.0
+    """How far a dream strays (above 0): low ones are likely, high ones wild."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    max_frames: int = 1000
+    """Longest episode (frames)."""
+    lap_complete_percent: float | None = None
+    """Another rule for a completed lap than the run's (fraction)."""
+    deterministic: bool | None = None
+    """Use the mean of z instead of sampling it, if not as the run did."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportConfig(Command):
+    """Write one self-contained HTML file about a run, which may still be in progress."""
+
+    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"films": 1}}
+
+    run: Out
+    """Directory of the es run."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FILE.html")] = None
+    """Where to write the page, if not to report.html of the run."""
+    png: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Also write the same in one picture."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    films: int = 2
+    """Films of so many of the worst and as many of the best test tracks, and dreams (count; 0: none, which is quicker)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DoctorConfig(Command):
     """Find out what will go wrong here before a run does: every rank plays for some seconds and tells its facts.
 
@@ -268,12 +326,13 @@ def check(config: Command) -> None:
     """
     least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 2, "generations": 1, "eval_every": 1, "epochs": 1,
              "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 1, "steps_per_epoch": 1,
-             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0}
+             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0, "films": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         if value is not None and value < bound:
             raise UserError(f"--{name.replace('_', '-')} is {value}, but must be at least {bound}")
     for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
+                                ("temperature", math.inf, "finite"),
                                 ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1")):
         value = getattr(config, name, None)
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")

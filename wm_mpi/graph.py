@@ -1,4 +1,7 @@
-"""V + M + C as one ONNX graph, built from plain weight arrays; no Keras and no converter in between."""
+"""V + M + C as one ONNX graph, and for those who look inside V's decoder and M with all its heads as two more.
+
+Built from plain weight arrays; no Keras and no converter in between.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 17
 WIDE = ((64, 16, 12), (31, 15, 64), (14, 7, 128), (6, 3, 256))
 """Height, width and channels in which the int8 convolutions take their input: several pixels of a row as one."""
+LOGSTD_BOUND = 7.0
+"""M's log standard deviations are clipped to +-7, as in training."""
+FRAME = [64, 64, 3]
 Weights = Mapping[str, npt.NDArray]
 
 
@@ -41,7 +47,7 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None) ->
     features = latents + hidden
     inputs = {"noise": latents, "h": hidden, "c": hidden, "controller": 3 + 3 * features}
     outputs = {"actions": 3, "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
-    return build.model("policy", {name: [size] for name, size in inputs.items()},
+    return build.model("policy", {"frames": FRAME, **{name: [size] for name, size in inputs.items()}},
                        {name: [size] for name, size in outputs.items()})
 
 
@@ -57,7 +63,53 @@ def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelPr
         for number in (1, 2, 3, 4):
             build.node("ReduceMax", [f"relu{number}"], f"peak{number}", axes=[1, 2, 3], keepdims=0)
             outputs[f"peak{number}"] = []
-    return build.model("encoder", {}, outputs)
+    return build.model("encoder", {"frames": FRAME}, outputs)
+
+
+def build_decoder(vae: Weights) -> onnx.ModelProto:
+    """V's decoder, in fp32: z [B,32] to frames uint8 [B,64,64,3]. Arguments as for ``build_policy``."""
+    build = _Builder()
+    dense = [build.constant(f"dense_{name}", vae[f"decoder/dense/{name}"]) for name in ("kernel", "bias")]
+    layer = build.node("Gemm", ["z", *dense], "dense")
+    layer = build.node("Reshape", [layer, build.constant("pixel", [-1, 1024, 1, 1], np.int64)], "pixel_nchw")
+    for number in (1, 2, 3, 4):
+        kernel = vae[f"decoder/deconv{number}/kernel"].transpose(3, 2, 0, 1)  # HWOI to IOHW
+        layer = build.node("ConvTranspose", [layer, build.constant(f"deconv{number}_kernel", kernel),
+                                             build.constant(f"deconv{number}_bias", vae[f"decoder/deconv{number}/bias"])],
+                           f"deconv{number}", kernel_shape=list(kernel.shape[2:]), strides=[2, 2])
+        layer = build.node("Relu" if number < 4 else "Sigmoid", [layer], f"light{number}")
+    levels = build.node("Round", [build.node("Mul", [layer, build.constant("white", 255)], "levels")], "whole")
+    build.node("Cast", [build.node("Transpose", [levels], "levels_nhwc", perm=[0, 2, 3, 1])], "frames", to=TensorProto.UINT8)
+    return build.model("decoder", {"z": [vae["decoder/dense/kernel"].shape[0]]}, {"frames": FRAME})
+
+
+def build_memory(rnn: Weights) -> onnx.ModelProto:
+    """One step of M with all its heads: z [B,32], actions [B,3], h, c [B,256] to h_next, c_next and what M expects next.
+
+    That is the mixture of the next z, logmix (normalised), mean, logstd (clipped) [B,32,5], the reward [B] (points) and the
+    logit of termination [B]. Arguments as for ``build_policy``.
+    """
+    hidden = rnn["lstm/recurrent_kernel"].shape[0]
+    latents = rnn["lstm/kernel"].shape[0] - 3
+    mixtures = rnn["mdn/bias"].shape[0] // (3 * latents)
+    build = _Builder()
+    _remember(build, rnn)
+    for name in ("mdn", "reward", "termination"):
+        head = [build.constant(f"{name}_{part}", rnn[f"{name}/{part}"]) for part in ("kernel", "bias")]
+        build.node("Gemm", ["h_next", *head], f"{name}_out")
+    for name in ("reward", "termination"):
+        build.node("Squeeze", [f"{name}_out", build.constant(f"{name}_axis", [1], np.int64)], name)
+    density = build.node("Reshape", ["mdn_out", build.constant("density_shape", [-1, latents, 3 * mixtures], np.int64)],
+                         "density")
+    build.nodes.append(helper.make_node(
+        "Split", [density, build.constant("thirds", [mixtures] * 3, np.int64)],
+        ["logmix_raw", "mean", "logstd_raw"], axis=2))
+    build.node("LogSoftmax", ["logmix_raw"], "logmix", axis=2)
+    build.node("Clip", ["logstd_raw", build.constant("narrowest", -LOGSTD_BOUND),
+                        build.constant("widest", LOGSTD_BOUND)], "logstd")
+    mixture = {name: [latents, mixtures] for name in ("logmix", "mean", "logstd")}
+    return build.model("memory", {"z": [latents], "actions": [3], "h": [hidden], "c": [hidden]},
+                       {"h_next": [hidden], "c_next": [hidden], **mixture, "reward": [], "termination": []})
 
 
 class _Builder:
@@ -78,12 +130,12 @@ class _Builder:
         return name
 
     def model(self, name: str, inputs: Mapping[str, list[int]], outputs: Mapping[str, list[int]]) -> onnx.ModelProto:
-        """The checked graph of frames and other inputs to outputs: float32, by their shapes without the batch."""
+        """The checked graph of inputs to outputs, by their shapes without the batch; all are float32, frames uint8."""
         def info(names: Mapping[str, list[int]]) -> list[onnx.ValueInfoProto]:
-            return [helper.make_tensor_value_info(each, TensorProto.FLOAT, ["B", *shape]) for each, shape in names.items()]
+            return [helper.make_tensor_value_info(each, TensorProto.UINT8 if each == "frames" else TensorProto.FLOAT,
+                                                  ["B", *shape]) for each, shape in names.items()]
 
-        frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, ["B", 64, 64, 3])
-        graph = helper.make_graph(self.nodes, name, [frames, *info(inputs)], info(outputs), self.constants)
+        graph = helper.make_graph(self.nodes, name, info(inputs), info(outputs), self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="wm_mpi")
         model.ir_version = 10
         onnx.checker.check_model(model, full_check=True)

@@ -1,0 +1,203 @@
+"""What there is to report of a run: its own files, and whatever is found of the world and the models it was made from."""
+
+import csv
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.datasets import load_arrays, open_latents
+from wm_mpi.errors import UserError
+from wm_mpi.policy import load_manifest
+from wm_mpi.rundir import RunDir, explained, read_json
+
+Rows = list[dict[str, Any]]
+SAMPLED = 20_000
+"""Of a data set's latents, about so many rows are looked at."""
+RUNS = 20
+"""In so many runs of neighbouring rows."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """How V uses its latents, over frames of the data set, shape (latents,) each."""
+
+    kl: npt.NDArray[np.float64]
+    """Mean divergence from the standard normal (nats): what a latent tells of a frame."""
+    spread: npt.NDArray[np.float64]
+    """Variance of mu over frames."""
+    frames: int
+
+
+@dataclass(frozen=True)
+class WorldFindings:
+    """The run's world, and the histories of its V and M if their directories lie beside it."""
+
+    path: Path | None
+    missing: str = ""
+    """Why there is nothing to see of the world, in a sentence."""
+    manifest: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, Rows] = field(default_factory=dict)
+    """``history.jsonl`` of V ('vae') and M ('rnn')."""
+    latents: Latents | None = None
+
+    @property
+    def samples(self) -> Path | None:
+        """The picture that freeze made of frames and their reconstructions."""
+        path = None if self.path is None else self.path / "samples.png"
+        return path if path is not None and path.exists() else None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report tells."""
+
+    run: RunDir
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    rows: Rows
+    """``metrics.jsonl``, a row a generation."""
+    evaluations: Rows
+    champion: dict[str, Any]
+    """What is recorded with the champion; empty before the first generation."""
+    world: WorldFindings
+
+    def column(self, name: str) -> npt.NDArray[np.float64]:
+        """A field of the metrics over all generations."""
+        return np.array([row[name] for row in self.rows], np.float64)
+
+    @property
+    def validated(self) -> Rows:
+        """The generations that were validated."""
+        return [row for row in self.rows if "eval_mean" in row]
+
+    @property
+    def toy(self) -> bool:
+        """Whether this is a run of the toy environment, which has no world and nothing to compare with."""
+        return self.config["env"] == "toy"
+
+    @property
+    def lost(self) -> list[tuple[int, str]]:
+        """Ranks lost: (generation in which it was noticed, rank and host). A later start counts its losses anew."""
+        found, known = [], set[str]()
+        for row in self.rows:
+            now = set(row.get("lost", ()))
+            found += [(row["generation"], rank) for rank in sorted(now - known)]
+            known = now
+        return found
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has its generations, or has reached what it was to stop at."""
+        target = self.config.get("stop_at")
+        return bool(self.rows) and (self.rows[-1]["generation"] >= self.config["generations"] or (
+            target is not None and any(row["eval_mean"] >= target for row in self.validated)))
+
+
+def investigate(directory: str, world: str | None = None) -> Findings:
+    """Read everything, changing nothing: the run may be in progress.
+
+    Args:
+        directory: of an es run.
+        world: its world's directory, if not where the run found it.
+
+    Raises:
+        UserError: not a run, a damaged file, or ``world`` is not the run's.
+    """
+    run = RunDir(directory)
+    config = read_json(run.config, f"{run.path} is not the directory of an es run")
+    if not isinstance(config, dict) or "popsize" not in config:
+        raise UserError(f"{run.path} is not the directory of an es run, its config.json is another command's: "
+                        "give --run the --out of wm_mpi.es")
+    environment = read_json(run.environment, "it tells the run's versions") if run.environment.exists() else {}
+    champion = load_arrays(run.champion, "")[1] if run.champion.exists() else {}
+    return Findings(run, config, environment, list(whole_lines(run.metrics)), list(whole_lines(run.evaluations)), champion,
+                    find_world(config, world))
+
+
+def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a JSONL file. Unlike ``rundir.iterate_jsonl`` it leaves a torn last line: it may be in the making.
+
+    Raises:
+        UserError: unreadable or damaged.
+    """
+    if not path.exists():
+        return
+    with explained(path, "read"):
+        data = path.read_bytes()
+    for number, line in enumerate(data[:data.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
+
+
+def find_world(config: dict[str, Any], given: str | None) -> WorldFindings:
+    """The world of a run's ``config``, or the ``given`` one.
+
+    Raises:
+        UserError: the given one is no world, or another.
+    """
+    name = given or config["world"]
+    if name is None:
+        return WorldFindings(None, "This run has no world: its environment is driven without V and M.")
+    path = Path(name)
+    try:
+        manifest = load_manifest(path)
+        if manifest["files"]["policy.onnx"] != config["world_sha256"]:
+            raise UserError(f"{path} is another world than the run was trained in: give the right one with --world")
+    except UserError as error:
+        if given is not None:
+            raise
+        return WorldFindings(None, f"The run's world could not be shown: {error}.")
+    directories = nearby(path, manifest)
+    trained = {model: next((each for each in directories if digest(each / "weights.h5") == manifest["files"][f"{model}.h5"]),
+                           None) for model in ("vae", "rnn")}
+    if trained["rnn"] is not None and (trained["rnn"] / "config.json").exists():
+        directories.append(Path(read_json(trained["rnn"] / "config.json", "train_rnn writes it")["data"]))
+    losses = {model: [] if each is None else list(whole_lines(each / "history.jsonl")) for model, each in trained.items()}
+    return WorldFindings(path, "", manifest, losses, next(filter(None, (
+        latents_of(each, manifest["vae"]) for each in directories if (each / "latents.h5").exists())), None))
+
+
+def nearby(world: Path, manifest: dict[str, Any]) -> list[Path]:
+    """Where what a world was made from may lie: in freeze's command line, and beside the world."""
+    named = [Path(word) for word in manifest["made_by"]["command"] if Path(word).is_dir()]
+    return named + sorted(each for each in world.resolve().parent.iterdir() if each.is_dir())
+
+
+@functools.cache
+def digest(path: Path) -> str | None:
+    """A file's SHA-256, None if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def latents_of(directory: Path, vae: str) -> Latents | None:
+    """How a data set's latents are used, if they are of this V; what cannot be read is passed over."""
+    try:
+        with open_latents(directory) as data:
+            if data.about.get("vae") != vae:
+                return None
+            length = min(SAMPLED // RUNS, len(data))
+            starts = np.unique(np.linspace(0, len(data) - length, RUNS).astype(int))
+            mu, logvar = (np.concatenate([data.read(name, start, start + length) for start in starts]).astype(np.float64)
+                          for name in ("mu", "logvar"))
+    except UserError:
+        return None
+    kl = 0.5 * (mu ** 2 + np.exp(logvar) - logvar - 1)
+    return Latents(kl.mean(axis=0), mu.var(axis=0), len(mu))
+
+
+@functools.cache
+def published() -> dict[str, npt.NDArray[np.float64]]:
+    """Columns of ``published.csv``, the learning curve of the paper's authors; NaN where there was no validation."""
+    lines = resources.files("wm_mpi").joinpath("published.csv").read_text().splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}

@@ -1,0 +1,78 @@
+"""What a run has trained, and where to judge it: what evaluate, watch and whoever else drives a champion begin with."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.datasets import load_arrays
+from wm_mpi.envs import EnvSpec
+from wm_mpi.errors import UserError
+from wm_mpi.policy import load_manifest
+from wm_mpi.rundir import RunDir, read_json
+from wm_mpi.seeding import EpisodeSeed, Stream, episode_seed, track_seed
+
+
+class Trained(NamedTuple):
+    """A champion with everything that it needs to drive."""
+
+    run: RunDir
+    settings: dict[str, Any]
+    """The run's configuration."""
+    spec: EnvSpec
+    world: str | None
+    deterministic: bool
+    parameters: npt.NDArray[np.float64]
+    generation: int
+
+
+def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int, lap_complete_percent: float | None,
+                 deterministic: bool | None) -> Trained:
+    """The champion of the run directory ``run``; whatever is None is taken as the run had it.
+
+    Raises:
+        UserError: not a run, no champion yet, or a world or environment that it was not trained in.
+    """
+    directory = RunDir(run)
+    settings = read_json(directory.config, f"{directory.path} is not the directory of an es run")
+    if "popsize" not in settings:
+        raise UserError(f"{directory.path} is not the directory of an es run, its config.json is another command's")
+    lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
+    spec = EnvSpec(env or settings["env"], max_frames, lap)
+    world = world or settings["world"]
+    arrays, about = load_arrays(directory.champion,
+                                f"{directory.path} has no champion yet: let es finish a generation first")
+    check_world(world, about, spec, settings["env"])
+    return Trained(directory, settings, spec, world, settings["deterministic"] if deterministic is None else deterministic,
+                   arrays["parameters"], int(about["generation"]))
+
+
+def check_world(world: str | None, champion: dict[str, Any], spec: EnvSpec, trained_in: str) -> None:
+    """Refuse a world that the champion was not trained in.
+
+    Raises:
+        UserError: another world, no world, or another kind of environment.
+    """
+    if (spec.name == "toy") != (trained_in == "toy"):
+        raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}")
+    if world is None or spec.name == "toy":
+        return
+    found = load_manifest(Path(world))["files"]["policy.onnx"]
+    if found != champion["world_sha256"]:
+        raise UserError(f"{world} is another world than the champion was trained in (policy.onnx {found[:12]}, not "
+                        f"{champion['world_sha256'][:12]}): give the right one with --world")
+
+
+def judged_tracks(episodes: int, tracks: str | None, run_seed: int) -> list[EpisodeSeed]:
+    """The first ``episodes`` of the test stream, or the tracks of ``--tracks A:B``.
+
+    Raises:
+        UserError: not a range.
+    """
+    if tracks is None:
+        return [episode_seed(run_seed, Stream.TEST, 0, episode) for episode in range(episodes)]
+    first, _, last = tracks.partition(":")
+    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
+        raise UserError(f"--tracks {tracks} is not a range A:B of track seeds with 0 <= A < B, such as 1000:1100")
+    return [track_seed(run_seed, track) for track in range(int(first), int(last))]

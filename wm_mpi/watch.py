@@ -1,0 +1,116 @@
+"""See the champion of a run drive: a film, a sheet of its moments, a page for browsers, or a window."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import wm_mpi.single_thread  # noqa: F401  isort: split
+from wm_mpi.cli import run_command
+from wm_mpi.config import WatchConfig
+from wm_mpi.errors import UserError
+from wm_mpi.film import Film
+from wm_mpi.picture import ROAD, SIZE, Board, Moments, contact_sheet
+from wm_mpi.progress import Progress
+from wm_mpi.rundir import atomic_path
+from wm_mpi.scene import DreamDrive, Drive, Sight
+from wm_mpi.seeding import EpisodeSeed
+from wm_mpi.trained import Trained, judged_tracks, load_trained
+
+FPS = 50
+"""The environment's own frames a second."""
+REST = FPS
+"""How long a film stands still on an episode's last picture (frames)."""
+
+
+def main(config: WatchConfig) -> None:
+    """Drive the tracks, and show them where the flags say."""
+    video, sheet = outputs(config)
+    trained = load_trained(config.run, env=None, world=config.world, max_frames=config.max_frames,
+                           lap_complete_percent=config.lap_complete_percent, deterministic=config.deterministic)
+    seeds = judged_tracks(config.episodes, config.tracks, trained.settings["seed"])
+    car = get_in(config, trained)
+    if config.window:
+        from wm_mpi.window import Window  # loads pygame
+
+        Window(car, seeds, Board(title(config, trained))).run()
+    if video or sheet:
+        film_and_sheet(car, seeds, title(config, trained), video, sheet, config.max_frames)
+    if config.serve is not None:
+        from wm_mpi.serving import RunSource, serve  # loads websockets
+
+        serve(RunSource(trained), config.serve, config.host)
+
+
+def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
+    """Where film and sheet go; both into the run where no flag says what to show.
+
+    Raises:
+        UserError: a file name of another format.
+    """
+    for flag, name, ending in (("--video", config.video, ".mp4"), ("--sheet", config.sheet, ".png")):
+        if name is not None and not name.endswith(ending):
+            raise UserError(f"{flag} is {name}, but writes {ending[1:]} only: give a name that ends in {ending}")
+    if config.video is None and config.sheet is None and config.serve is None and not config.window:
+        return Path(config.run) / "watch.mp4", Path(config.run) / "watch.png"
+    return Path(config.video) if config.video else None, Path(config.sheet) if config.sheet else None
+
+
+def get_in(config: WatchConfig, trained: Trained) -> Drive:
+    """The car, on the road or in a dream.
+
+    Raises:
+        UserError: the run is the toy's, which nobody can see.
+    """
+    if trained.world is None or trained.spec.name == "toy":
+        raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
+    kind = DreamDrive if config.dream else Drive
+    car = kind(trained.world, trained.parameters, trained.deterministic, config.max_frames,
+               trained.spec.lap_complete_percent, trained.settings["width"], ROAD[:1:-1])
+    if isinstance(car, DreamDrive):
+        car.temperature = config.temperature
+    return car
+
+
+def title(config: WatchConfig, trained: Trained) -> str:
+    """What is shown, in words."""
+    place = f" in M's dream, temperature {config.temperature:g}" if config.dream else ""
+    path = trained.run.path.resolve()
+    return f"{path.parent.name}/{path.name}, generation {trained.generation}{place}"
+
+
+def film_and_sheet(car: Drive, seeds: list[EpisodeSeed], title: str, video: Path | None, sheet: Path | None,
+                   max_frames: int) -> None:
+    """Drive all tracks once, into the files that are wanted."""
+    episodes = [Moments(f"track {seed.track}") for seed in seeds]
+    with Progress(None, len(seeds) * max_frames, unit="frame") as progress:
+        if video:
+            board = Board(title)
+            with Film(video, SIZE, FPS) as film:
+                for moments, sight in drive(car, seeds, episodes, progress, max_frames):
+                    film.add(board.draw(sight, moments.title), REST if sight.ended else 1)
+        else:
+            for _ in drive(car, seeds, episodes, progress, max_frames):
+                pass
+        if sheet:
+            with atomic_path(sheet) as temporary:
+                contact_sheet(title, episodes).save(temporary, "PNG")
+    print(f"finished: {' and '.join(str(path) for path in (video, sheet) if path)}")
+
+
+def drive(car: Drive, seeds: list[EpisodeSeed], episodes: list[Moments], progress: Progress,
+          max_frames: int) -> Iterator[tuple[Moments, Sight]]:
+    """Every sight of every episode, whose moments are kept on the way."""
+    for seed, moments in zip(seeds, episodes, strict=True):
+        sight = car.reset(seed)
+        while True:
+            moments.add(sight)
+            yield moments, sight
+            if sight.ended:
+                break
+            sight = car.step()
+            progress.advance()
+        progress.advance(max_frames - sight.frame)
+        progress.line(f"{moments.title}: {sight.total:.1f} points in {sight.frame} frames{', lap' if sight.lap else ''}")
+
+
+if __name__ == "__main__":
+    run_command("watch", WatchConfig, main)
