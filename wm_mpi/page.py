@@ -128,8 +128,10 @@ def judgement(findings: Findings) -> str:
         return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {findings.run.path}")
     return curves.judgements(findings) + table(
         "All evaluations, oldest first (returns in points)",
-        ("environment", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max", "laps"),
-        [(f"{row['env']['env_id']}, at most {row['env']['max_frames']} frames", f"{row['generation']:,}",
+        ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",
+         "laps"),
+        [(f"{row['env']['env_id']}, at most {row['env']['max_frames']} frames", row.get("controller", "mean"),
+          f"{row['generation']:,}",
           str(len(row["returns"])), f"{row['mean']:.1f}", f"{row['std']:.1f}",
           f"{row['interval'][0]:.1f} to {row['interval'][1]:.1f}", f"{row['min']:.1f}", f"{row['median']:.1f}",
           f"{row['max']:.1f}", f"{row['laps']:.0%}") for row in findings.evaluations])
