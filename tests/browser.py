@@ -132,7 +132,7 @@ class Browser:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._lines: list[ClientConnection] = []
+        self._lines = contextlib.ExitStack()
 
     def page(self) -> Page:
         """A new tab, in a window of its own: it is never in the background."""
@@ -140,8 +140,7 @@ class Browser:
             line.send(json.dumps({"id": 1, "method": "Target.createTarget",
                                   "params": {"url": "about:blank", "newWindow": True, "width": 1280, "height": 900}}))
             target = json.loads(line.recv(timeout=60))["result"]["targetId"]
-        self._lines.append(connect(f"ws://127.0.0.1:{self._port}/devtools/page/{target}", max_size=None))
-        return Page(self._lines[-1])
+        return Page(self._lines.enter_context(connect(f"ws://127.0.0.1:{self._port}/devtools/page/{target}", max_size=None)))
 
     def _ask(self, what: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/json/{what}", timeout=60) as answer:
@@ -149,8 +148,7 @@ class Browser:
 
     def close(self) -> None:
         """Leave all tabs."""
-        for line in self._lines:
-            line.close()
+        self._lines.close()
 
 
 @contextlib.contextmanager

@@ -34,9 +34,10 @@ from wm_mpi.scene import DreamDrive, Sight
 from wm_mpi.seeding import EpisodeSeed
 from wm_mpi.serving import server as serving
 from wm_mpi.serving import viewer
-from wm_mpi.serving.champion import Champion
+from wm_mpi.serving.champion import Champion, RunSource
 from wm_mpi.serving.viewer import WINDOW
 from wm_mpi.serving.wishes import CHECKS, Wishes, read
+from wm_mpi.trained import load_trained
 
 ENOUGH = 25
 """Frames a second that a visitor must see."""
@@ -56,18 +57,25 @@ class Toy(DreamDrive):
 
     def reset(self, seed: EpisodeSeed) -> Sight:
         self.seeds.append(seed)
-        self._frame = 0
-        return self._sight((0.0, 0.0, 0.0))
+        self._frame, self._taken = 0, (0.0, 0.0, 0.0)
+        return self.sight()
 
-    def step(self, action: Any = None) -> Sight:
+    def advance(self, action: Any = None) -> None:
         self.actions.append(action)
-        self._frame += 1
-        return self._sight(action or (0.5, 0.25, 0.0))
+        self._frame, self._taken = self._frame + 1, action or (0.5, 0.25, 0.0)
 
-    def _sight(self, action: Any) -> Sight:
+    def sight(self) -> Sight:
         grey = np.full((64, 64, 3), self._frame % 256, np.uint8)
-        return Sight(np.full((400, 600, 3), self._frame % 256, np.uint8), grey, grey, grey, action, 0.5, self._frame / 2,
-                     self._frame, self._frame >= self.length, False)
+        return Sight(np.full((400, 600, 3), self._frame % 256, np.uint8), grey, grey, grey, self._taken, 0.5,
+                     self._frame / 2, self._frame, self.ended, False)
+
+    @property
+    def ended(self) -> bool:
+        return self._frame >= self.length
+
+    @property
+    def action(self) -> tuple[float, float, float]:
+        return self._taken
 
 
 class ToySource:
@@ -223,8 +231,8 @@ def test_speed(port: int) -> None:
 
 
 def test_a_car_slower_than_time_still_heeds(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Toy.step
-    monkeypatch.setattr(Toy, "step", lambda self, action=None: time.sleep(0.05) or step(self, action))
+    advance = Toy.advance
+    monkeypatch.setattr(Toy, "advance", lambda self, action=None: time.sleep(0.05) or advance(self, action))
     with visit(port) as visitor:
         begun = time.monotonic()
         visitor.until(lambda about: about["frame"] >= 20)
@@ -448,6 +456,12 @@ def watching(*flags: object) -> Iterator[Served]:
     assert status == 75
 
 
+@pytest.fixture(scope="module")
+def served(run: Path) -> Iterator[Served]:
+    with watching("--run", run) as found:
+        yield found
+
+
 def test_a_run_in_progress(run: Path, tmp_path: Path) -> None:
     mine = tmp_path / "es"
     shutil.copytree(run, mine)
@@ -466,6 +480,43 @@ def test_a_run_in_progress(run: Path, tmp_path: Path) -> None:
         assert visitor.until(lambda about: about["place"] == "dream" and about["frame"] >= 20)["generation"] == 51
         visitor.tell(driver="visitor", wheel=[1, 0, 0], restart=True)
         visitor.until(lambda about: about["action"] == [1, 0, 0])
+
+
+def test_visits_leave_nothing_behind(served: Served) -> None:
+    """Neither threads nor memory: a car with its graphs takes 10 to 40 MB."""
+    def dream() -> None:
+        with visit(served.port) as visitor:
+            visitor.tell(place="dream")
+            visitor.until(lambda about: about["place"] == "dream" and about["frame"] >= 2)
+
+    def left(what: str) -> int:
+        return int(re.findall(rf"{what}:\s+(\d+)", Path(f"/proc/{served.process}/status").read_text())[0])
+
+    threads = left("Threads")
+    for _ in range(4):
+        dream()
+    eventually(lambda: left("Threads") == threads)
+    before = left("VmRSS")
+    for _ in range(8):
+        dream()
+    eventually(lambda: left("Threads") == threads)
+    assert left("VmRSS") - before < 40_000  # kB
+
+
+def test_what_nobody_looks_at_is_not_drawn_and_changes_nothing(run: Path) -> None:
+    trained = load_trained(str(run), env=None, world=None, max_frames=50, lap_complete_percent=None, deterministic=None)
+    source = RunSource(trained)
+    for place in ("road", "dream"):
+        seeing, blind = (source.car(source.latest(), place) for _ in range(2))
+        for car in (seeing, blind):
+            car.reset(source.seed(3))
+        for frame in range(12):
+            action = (1.0, 0.5, 0.0) if frame > 6 else None
+            seen = seeing.step(action)
+            blind.advance(action)
+        assert seen.frame == 12 and (seen.road != seen.road[0, 0]).any()
+        for mine, other in zip(seen, blind.sight(), strict=True):
+            np.testing.assert_array_equal(mine, other)
 
 
 def test_the_track_is_the_environments(run: Path) -> None:
@@ -517,12 +568,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def served(run: Path) -> Iterator[Served]:
-    with watching("--run", run) as found:
-        yield found
-
-
 COUNT = """const before = CanvasRenderingContext2D.prototype.drawImage; window.drawn = 0;
 CanvasRenderingContext2D.prototype.drawImage = function (...all) {
   if (this.canvas.id === "road") window.drawn += 1;
@@ -540,37 +585,98 @@ def opened(chromium: Browser, served: Served, **preferences: str) -> Page:
 
 
 def test_frames_a_second(chromium: Browser, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the server can do on a core is told by its processor time, whatever else the machine does meanwhile.
+    """To one visitor and to four, from one core. Only one of the four is a page: without a GPU, Chromium takes twice as much
+    of the processor to show a picture as the server to make it, and four would measure nothing but that.
 
-    What arrives is another matter: the browser needs more than the server, and the machine may be busy.
+    How many pictures a core can make is told by the server's processor time, of which a picture takes up to twice as much
+    where others use the caches as well; how many arrive is judged only where the machine does little else.
     """
-    pages: list[Page] = []
-    for viewers in (1, 4):
-        while len(pages) < viewers:
-            pages.append(opened(chromium, served))
-            pages[-1].size(640, 480)
-        for _ in range(6):
-            drawn, capacity = measured(pages, served)
+    page = opened(chromium, served, color_scheme="light")
+    with contextlib.ExitStack() as others:
+        for viewers in (1, 4):
+            lines = [others.enter_context(crowd(served)) for _ in range(viewers - 1)]
+            tries = []
+            while len(tries) < 3 and (not tries or min(tries[-1].rates) < ENOUGH):
+                tries.append(measured(page, lines, served))
+            best = max(tries, key=lambda each: min(each.rates))
+            capacity = max(each.capacity for each in tries)
+            rates = ", ".join(f"{rate:.0f}" for rate in best.rates)
+            said = (f"{viewers} viewers: {rates} pictures a second, the first in a browser; a core makes {capacity:.0f}; "
+                    f"others had {best.elsewhere:.1f} of {os.cpu_count()} cores")
             with capsys.disabled():
-                print(f"\n{viewers} viewers: {', '.join(f'{rate:.0f}' for rate in drawn)} pictures a second drawn, "
-                      f"{capacity:.0f} in all possible from one core; load {os.getloadavg()[0]:.1f}")
-            if min(drawn) >= ENOUGH:
-                break
-        assert capacity >= ENOUGH * viewers
-        assert min(drawn) >= ENOUGH or os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    for page in pages:
-        assert not page.complaints
-        page.call("Page.close")
+                print(f"\n{said}")
+            busy = best.elsewhere > 0.3
+            assert capacity >= ENOUGH * viewers * (0.5 if busy else 1)
+            assert min(best.rates) >= ENOUGH or busy
+    if busy:
+        pytest.skip(f"the machine is busy: {said}")
+    assert not page.complaints
+    page.call("Page.close")
 
 
-def measured(pages: list[Page], served: Served, seconds: float = 4) -> tuple[list[float], float]:
-    """Pictures a second that each page really draws, and those that the server makes in a second of processor time."""
+@contextlib.contextmanager
+def crowd(served: Served) -> Iterator[list[int]]:
+    """A visitor who takes every picture at once; gives their numbers, so far."""
+    numbers: list[int] = []
+
+    def watch() -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for data in line:
+                assert isinstance(data, bytes)
+                size, = struct.unpack_from(">I", data)
+                numbers.append(json.loads(data[4:4 + size])["number"])
+                line.send(json.dumps({"drawn": numbers[-1]}))
+
+    with connect(f"ws://127.0.0.1:{served.port}/drive", max_size=None, compression=None) as line:
+        thread = threading.Thread(target=watch)
+        thread.start()
+        yield numbers
+    thread.join(20)
+
+
+class Measured(NamedTuple):
+    """Some seconds of serving."""
+
+    rates: list[float]
+    """Pictures a second, of the page and of the crowd."""
+    capacity: float
+    """Pictures that the server would make in a second of processor time."""
+    elsewhere: float
+    """Cores that were busy with something that this test has not started."""
+
+
+def measured(page: Page, lines: list[list[int]], served: Served, seconds: float = 3) -> Measured:
     time.sleep(1)
-    cpu, before = served.cpu(), [page.run("[performance.now(), window.drawn]") for page in pages]
+    begun, ours, busy, cpu = time.monotonic(), family_cpu(), machine_cpu(), served.cpu()
+    before = [page.run("window.drawn"), *map(len, lines)]
     time.sleep(seconds)
-    used, after = served.cpu() - cpu, [page.run("[performance.now(), window.drawn]") for page in pages]
-    rates = [1000 * (new[1] - old[1]) / (new[0] - old[0]) for old, new in zip(before, after, strict=True)]
-    return rates, sum(rates) * seconds / used
+    after = [page.run("window.drawn"), *map(len, lines)]
+    took, used = time.monotonic() - begun, served.cpu() - cpu
+    elsewhere = (machine_cpu() - busy - (family_cpu() - ours)) / took
+    rates = [(new - old) / took for old, new in zip(before, after, strict=True)]
+    return Measured(rates, sum(rates) * took / used, elsewhere)
+
+
+def machine_cpu() -> float:
+    """Processor time of all processes since the machine began, stolen time included (seconds)."""
+    first, *_ = Path("/proc/stat").read_text().splitlines()
+    user, nice, system, _, _, irq, soft, stolen, *_ = map(int, first.split()[1:])
+    return (user + nice + system + irq + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def family_cpu() -> float:
+    """Processor time of this process and of all those that come from it and live (seconds)."""
+    parents, used = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            process = int(path.parent.name)
+            parents[process], used[process] = int(fields[1]), sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    family, grown = {os.getpid()}, 0
+    while len(family) > grown:
+        grown = len(family)
+        family |= {process for process, parent in parents.items() if parent in family}
+    return sum(used.get(process, 0) for process in family)
 
 
 def frame(page: Page) -> int:

@@ -69,10 +69,11 @@ def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelPr
 def build_decoder(vae: Weights) -> onnx.ModelProto:
     """V's decoder, in fp32: z [B,32] to frames uint8 [B,64,64,3]. Arguments as for ``build_policy``."""
     build = _Builder()
-    dense = [build.constant(f"dense_{name}", vae[f"decoder/dense/{name}"]) for name in ("kernel", "bias")]
-    layer = build.node("Gemm", ["z", *dense], "dense")
-    layer = build.node("Reshape", [layer, build.constant("pixel", [-1, 1024, 1, 1], np.int64)], "pixel_nchw")
-    for number in (1, 2, 3, 4):
+    kernel, bias, size = _first_picture(vae)
+    layer = build.node("Gemm", ["z", build.constant("dense_kernel", kernel), build.constant("dense_bias", bias)], "dense")
+    layer = build.node("Reshape", [layer, build.constant("small", [-1, *size], np.int64)], "deconv1")
+    layer = build.node("Relu", [layer], "light1")
+    for number in (2, 3, 4):
         kernel = vae[f"decoder/deconv{number}/kernel"].transpose(3, 2, 0, 1)  # HWOI to IOHW
         layer = build.node("ConvTranspose", [layer, build.constant(f"deconv{number}_kernel", kernel),
                                              build.constant(f"deconv{number}_bias", vae[f"decoder/deconv{number}/bias"])],
@@ -81,6 +82,18 @@ def build_decoder(vae: Weights) -> onnx.ModelProto:
     levels = build.node("Round", [build.node("Mul", [layer, build.constant("white", 255)], "levels")], "whole")
     build.node("Cast", [build.node("Transpose", [levels], "levels_nhwc", perm=[0, 2, 3, 1])], "frames", to=TensorProto.UINT8)
     return build.model("decoder", {"z": [vae["decoder/dense/kernel"].shape[0]]}, {"frames": FRAME})
+
+
+def _first_picture(vae: Weights) -> tuple[npt.NDArray, npt.NDArray, tuple[int, int, int]]:
+    """The dense layer and the first transposed convolution as one matrix [32, 3200] and its bias; and the picture's shape.
+
+    Nothing comes between the two and the second one sees a single pixel, so both together are linear. One matrix of 0.4 MB
+    in the place of 13 MB halves the time of a picture.
+    """
+    kernel = vae["decoder/deconv1/kernel"].astype(np.float64).transpose(3, 2, 0, 1)  # HWOI to IOHW
+    matrix = kernel.reshape(len(kernel), -1)
+    bias = vae["decoder/dense/bias"] @ matrix + vae["decoder/deconv1/bias"].repeat(matrix.shape[1] // kernel.shape[1])
+    return vae["decoder/dense/kernel"] @ matrix, bias, kernel.shape[1:]
 
 
 def build_memory(rnn: Weights) -> onnx.ModelProto:

@@ -75,6 +75,7 @@ class Drive:
         self._road = road
         self._env = self._open(world, EnvSpec("fast", max_frames, lap_complete_percent))
         self._last: Sight | None = None
+        self._expected: npt.NDArray[np.float32] | None = None
 
     def _open(self, world: str, spec: EnvSpec) -> VectorEnv:
         env: Any = make_env(spec, 1)
@@ -90,10 +91,16 @@ class Drive:
         self._policy.assign(0, self._parameters, seed.noise)
         nothing = self._frames[0]
         about = Sight(nothing, nothing, nothing, nothing, (0.0, 0.0, 0.0), 0.0, 0.0, 0, False, False)
-        return self._look(observations[0], np.zeros((1, self._insight.latents), np.float32), about)
+        self._look(observations[0], np.zeros((1, self._insight.latents), np.float32), about)
+        return self.sight()
 
     def step(self, action: Sequence[float] | None = None) -> Sight:
-        """Drive on by a frame (1/50 s); an episode that has ended stands still.
+        """``advance``, and what there is to see then."""
+        self.advance(action)
+        return self.sight()
+
+    def advance(self, action: Sequence[float] | None = None) -> None:
+        """Drive on by a frame (1/50 s) without drawing it; an episode that has ended stands still.
 
         Args:
             action: steer -1..1, gas 0..1, brake 0..1; None leaves it to the controller.
@@ -104,7 +111,7 @@ class Drive:
         if self._last is None:
             raise ValueError("an episode begins with reset")
         if self._last.ended:
-            return self._last
+            return
         taken = self._choice if action is None else np.clip(np.asarray(action, np.float64), [-1, 0, 0], 1)
         forecast = self._insight.expect(self._z, taken[None], *self._before)
         if action is not None:  # M goes on with what was done, not with what the controller would have done
@@ -114,20 +121,42 @@ class Drive:
         lap = bool(terminated[0] and "lap_finished" in infos and infos["lap_finished"][0])
         reward = float(rewards[0])
         steer, gas, brake = (float(each) for each in taken)
-        return self._look(observations[0], forecast.likeliest(), self._last._replace(
+        self._look(observations[0], forecast.likeliest(), self._last._replace(
             action=(steer, gas, brake), reward=reward, total=self._last.total + reward, frame=self._last.frame + 1,
             ended=bool(terminated[0] or truncated[0]), lap=lap))
 
-    def _look(self, seen: Picture, expected: npt.NDArray[np.float32], about: Sight) -> Sight:
-        """Let V and C see the frame, and give the sight: ``about`` with new pictures."""
+    def sight(self) -> Sight:
+        """What there is to see now, drawn when it is first asked for.
+
+        Raises:
+            ValueError: no ``reset`` before.
+        """
+        if self._last is None:
+            raise ValueError("an episode begins with reset")
+        if self._expected is not None:
+            reconstructed, predicted = self._insight.decode(np.concatenate([self._z, self._expected]))
+            self._last = self._last._replace(road=self._picture(), reconstructed=reconstructed, predicted=predicted)
+            self._expected = None
+        return self._last
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode has ended, or none has begun."""
+        return self._last is None or self._last.ended
+
+    @property
+    def action(self) -> tuple[float, float, float]:
+        """Steer, gas and brake of the last step."""
+        return self._last.action if self._last else (0.0, 0.0, 0.0)
+
+    def _look(self, seen: Picture, expected: npt.NDArray[np.float32], about: Sight) -> None:
+        """Let V and C see the frame; ``about`` has its figures, and still the pictures of an earlier one."""
         self._frames[0] = seen
         h, c = self._policy.memory
         self._before = h[:1].copy(), c[:1].copy()
         actions, z = self._policy.look(self._frames)
-        self._choice, self._z = actions[0], z[:1]
-        reconstructed, predicted = self._insight.decode(np.concatenate([self._z, expected]))
-        self._last = about._replace(road=self._picture(), seen=seen, reconstructed=reconstructed, predicted=predicted)
-        return self._last
+        self._choice, self._z, self._expected = actions[0], z[:1], expected
+        self._last = about._replace(seen=seen)
 
 
 class DreamDrive(Drive):

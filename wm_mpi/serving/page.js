@@ -101,9 +101,9 @@ function ending(about) {
 function headline(about) {
   if (about.ended) return `${ending(about)}.`;
   const who = about.driver === "visitor" ? "You drive" : `Generation ${about.generation} drives`;
-  const validation = about.validation === null ? "" : ` (validation ${about.validation.toFixed(1)})`;
   const where = about.place === "dream" ? `in the dream that begins on track ${about.track}` : `track ${about.track}`;
-  return `${who}${about.driver === "visitor" ? "" : validation} ${where} · ${about.run}`;
+  const score = about.driver === "visitor" || about.validation === null ? "" : ` (validation ${about.validation.toFixed(1)})`;
+  return `${who} ${where}${score} · ${about.run}`;
 }
 
 function say(text) {

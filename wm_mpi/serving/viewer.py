@@ -51,7 +51,7 @@ class Viewer:
         self._car = source.car(self._champion, self._place)
         self._wheel = (0.0, 0.0, 0.0)
         self._sent, self._sent_at, self._owed = 0, 0.0, False
-        self._sight = self._car.reset(source.seed(self._wishes.track))
+        self._car.reset(source.seed(self._wishes.track))
         self._due = 0.0
 
     def run(self) -> None:
@@ -61,7 +61,7 @@ class Viewer:
             ValueError: a message that is no wish, as a sentence.
             UserError: the world has gone.
         """
-        self._show(self._sight)
+        self._show()
         while True:
             self._listen()
             self._tick()
@@ -90,7 +90,7 @@ class Viewer:
             self._tick()
         wishes.step = wishes.restart = False
         if self._owed and self._sent - wishes.drawn < WINDOW:
-            self._show(self._sight)
+            self._show()
 
     def _begin(self) -> None:
         """An episode, with the newest champion."""
@@ -99,37 +99,39 @@ class Viewer:
             self._champion, self._place = champion, self._wishes.place
             self._car = self._source.car(champion, self._place)
         self._wheel = (0.0, 0.0, 0.0)
-        self._show(self._car.reset(self._source.seed(self._wishes.track)))
+        self._car.reset(self._source.seed(self._wishes.track))
+        self._show()
         self._due = time.monotonic()
 
     def _tick(self) -> None:
         """One frame; after an ended episode, the next track's first."""
-        if self._sight.ended:
+        if self._car.ended:
             self._wishes.track += 1
             self._begin()
             return
         if isinstance(self._car, DreamDrive):
             self._car.temperature = self._wishes.temperature
-        self._show(self._car.step(self._visitors_action()))
-        pause = REST if self._sight.ended else 1 / (FRAMES_A_SECOND * self._wishes.speed)
+        self._car.advance(self._visitors_action())
+        self._show()
+        pause = REST if self._car.ended else 1 / (FRAMES_A_SECOND * self._wishes.speed)
         self._due = max(self._due + pause, time.monotonic())  # a machine that is too slow owes nothing
 
     def _visitors_action(self) -> tuple[float, ...] | None:
         """Keys know only all or nothing: steer, gas and brake follow them with some inertia, so that a tap is a little."""
         if self._wishes.driver == "champion":
-            self._wheel = self._sight.action  # whoever takes over takes over from here
+            self._wheel = self._car.action  # whoever takes over takes over from here
             return None
         self._wheel = tuple(held + math.copysign(min(abs(pull - held), grip), pull - held)  # type: ignore[assignment]
                             for held, pull, grip in zip(self._wheel, self._wishes.wheel, GRIP, strict=True))
         return self._wheel
 
-    def _show(self, sight: Sight) -> None:
+    def _show(self) -> None:
         """Send a picture, unless the visitor has not drawn the ones before: then the newest one follows when it has."""
-        self._sight = sight
         self._owed = self._sent - self._wishes.drawn >= WINDOW
         if self._owed:
             return
         self._sent, self._sent_at = self._sent + 1, time.monotonic()
+        sight = self._car.sight()
         about = {**caption(sight), "number": self._sent, "max_frames": self._source.max_frames, "run": self._source.title,
                  "generation": self._champion.generation, "validation": self._champion.validation,
                  "track": self._wishes.track, "place": self._place, "driver": self._wishes.driver}
@@ -142,9 +144,11 @@ def composed(sight: Sight) -> npt.NDArray[np.uint8]:
     The small ones lie side by side below the road, each pixel as 2 x 2, because JPEG keeps colours at half the resolution.
     """
     height, width, _ = sight.road.shape
-    minds = np.hstack([sight.seen, sight.reconstructed, sight.predicted]).repeat(2, axis=0).repeat(2, axis=1)
-    picture = np.zeros((height + minds.shape[0], width, 3), np.uint8)
-    picture[:height], picture[height:, :minds.shape[1]] = sight.road, minds
+    minds = np.hstack([sight.seen, sight.reconstructed, sight.predicted])
+    rows, columns, _ = minds.shape
+    picture = np.zeros((height + 2 * rows, width, 3), np.uint8)
+    picture[:height] = sight.road
+    picture[height:, :2 * columns].reshape(rows, 2, columns, 2, 3)[:] = minds[:, None, :, None]
     return picture
 
 

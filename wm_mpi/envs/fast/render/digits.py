@@ -7,6 +7,7 @@ pygame.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ TEXT_X = 60
 TEXT_TOP = 750 - GLYPHS.shape[1] // 2
 
 
+@lru_cache
 def shrink_rows(out_height: int) -> tuple[np.ndarray, int]:
     """Glyphs averaged over the rows of a picture ``out_height`` pixels high.
 
