@@ -206,6 +206,15 @@ def test_runs_that_cannot_drive_yet_or_any_more(folder: Path, run: Path, tmp_pat
     assert "has no champion yet: let es finish a generation first" in refuse("watch", "--run", run)
 
 
+@pytest.mark.parametrize("module,flags", [
+    ("av", ("watch", "--max-frames", 2, "--video", "never.mp4")), ("pygame", ("watch", "--window")),
+    ("websockets", ("watch", "--serve", 0)), ("matplotlib", ("report", "--films", 0, "--png", "never.png"))])
+def test_a_package_that_is_not_there_is_named(module: str, flags: tuple[object, ...], run: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('not here', name={module!r})")
+    env = {"PYTHONPATH": f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"}
+    assert f"needs the package {module}, which is not installed: pip install" in refuse(*flags, "--run", run, env=env)
+
+
 def test_judged_tracks() -> None:
     assert [seed.track for seed in judged_tracks(9, "3:6", 0)] == [3, 4, 5] and len(judged_tracks(4, None, 0)) == 4
 

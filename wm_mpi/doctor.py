@@ -59,7 +59,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
             out.mkdir(parents=True, exist_ok=True)
             findings += [launcher(), locking(out), disk(out)]
             (out / PROBE).touch()
-        log.info(f"{pool.workers} playing for {config.seconds:.0f} s (a first start compiles for a minute) ...")
+        log.info(f"{pool.workers} playing for {config.seconds:g} s (a first start compiles for a minute) ...")
         try:
             with Progress(None, pool.workers, unit="rank") as progress:
                 outcome = pool.run(None, [None] * pool.workers, lambda *_: progress.advance())

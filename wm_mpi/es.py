@@ -110,7 +110,7 @@ class Player:
                                 "numbers that are not finite; check them, then run the same command again")
             known[index] = played
             self.history.note(generation, stream.name.lower(), index, played)
-            self.progress.advance(int(stream is Stream.TRAINING))
+            self.progress.advance(int(stream is Stream.TRAINING), stream.name.lower())
 
         outcome = self.pool.run(candidates, [tasks[index] for index in missing], arrived)
         frames = sum(known[index].frames for index in missing)

@@ -22,7 +22,7 @@ VIEWS = ("seen", "reconstructed", "predicted")
 CAPTIONS = ("what V is shown", "what V keeps of it", "what M expected")
 MOMENTS = 8
 """Columns of a sheet."""
-CELL, GAP, LEFT = 144, 6, 150
+CELL, GAP, LEFT = 128, 6, 150
 """Width of a sheet's pictures, the space between them, and that for captions at their left."""
 
 

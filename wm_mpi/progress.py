@@ -65,11 +65,12 @@ class Progress:
         self._bar.update(units)
         self._new += units
         now = time.monotonic()
-        if self._bar.disable and now > self._due:
-            self._due, rate = now + SILENCE, self._new / (now - self._began)
-            left = datetime.timedelta(seconds=round((self._total - self._done - self._new) / max(rate, 1e-9)))
+        if self._bar.disable and now > self._due and self._new:
+            self._due, each = now + SILENCE, (now - self._began) / self._new
+            left = datetime.timedelta(seconds=round((self._total - self._done - self._new) * each))
+            rate = f"{1 / each:.1f}/s" if each < 1 else f"{each:.1f} s each"
             log.info(f"{self._name}{': ' if self._name else ''}{self._done + self._new:,} of {self._total:,} {self._unit}s, "
-                     f"{rate:.1f}/s, {left} left{', ' if note else ''}{note}")
+                     f"{rate}, {left} left{', ' if note else ''}{note}")
 
     def line(self, text: str, level: int = logging.INFO) -> None:
         """Say a line, and write it to the file with the time, also where nobody hears it."""

@@ -94,7 +94,7 @@ def film_and_sheet(car: Drive, seeds: list[EpisodeSeed], title: str, video: Path
             if film:
                 film.add(board.draw(sight, moments.title), REST if sight.ended else 1)
         if unfinished:
-            contact_sheet(title, episodes).save(unfinished, "PNG")
+            contact_sheet(title, episodes).save(unfinished, "PNG", optimize=True)
     print(f"finished: {' and '.join(str(path) for path in (video, sheet) if path)}")
 
 
