@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wm_mpi.dream import DreamVector, draw
+from wm_mpi.dream import BEGINNING, DreamVector, draw
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.errors import UserError
 from wm_mpi.policy import Forecast, Insight, WorldPolicy
@@ -68,7 +68,7 @@ def test_a_dream_begins_with_the_real_first_frame(pipeline: Path) -> None:
 
 def test_endings(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """M's termination head and the frame limit end dreams; what has ended stands still until it is reset."""
-    dream = DreamVector(str(pipeline / "world"), 2, max_frames=3)
+    dream = DreamVector(str(pipeline / "world"), 2, max_frames=BEGINNING + 3)
     dream.reset(seed=1)
     expect = dream._insight.expect
 
@@ -77,6 +77,9 @@ def test_endings(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(dream._insight, "expect", fatal)
     actions = np.tile(STRAIGHT, (2, 1))
+    for _ in range(BEGINNING):
+        *_, terminated, truncated, _ = dream.step(actions)
+        assert not terminated.any() and not truncated.any()
     last, rewards, terminated, truncated, _ = dream.step(actions)
     assert rewards.tolist() == [-100, 1] and terminated.tolist() == [True, False] and not truncated.any()
     frames, rewards, terminated, truncated, _ = dream.step(actions)

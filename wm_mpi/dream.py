@@ -19,6 +19,9 @@ from wm_mpi.seeding import generator
 Frames = npt.NDArray[np.uint8]
 DREAM = 2018
 """Sets a dream's own draws apart from everything else that a track's seed decides."""
+BEGINNING = 50
+"""Frames in which no dream ends, for no episode does: laps and the field's edge are further away. M, whose memory is still
+empty, cannot know; trained shortly it gave some first frames an even chance of the end."""
 
 
 class DreamVector(VectorEnv):
@@ -26,7 +29,8 @@ class DreamVector(VectorEnv):
 
     A step is the paper's: each latent's next value is drawn from its mixture, the component from logmix / temperature,
     then the value with the component's standard deviation times sqrt(temperature). Rewards are what M expects (points);
-    an episode ends where M finds its end likelier than not, or after ``max_frames``. M knows of no completed laps.
+    an episode ends where M finds its end likelier than not, though not within its first second, or after ``max_frames``.
+    M knows of no completed laps.
     A dream is a function of its seed, the temperature and the actions: not of its neighbours in the batch.
     """
 
@@ -110,7 +114,7 @@ class DreamVector(VectorEnv):
             self._z[slot] = draw(forecast, int(slot), self._temperature, self._generators[slot])
         self._paint(running)
         self._steps += running
-        terminated = running & (forecast.termination > 0)
+        terminated = running & (forecast.termination > 0) & (self._steps > BEGINNING)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
         self._ended |= terminated | truncated
         return self._frames.copy(), np.where(running, forecast.reward, 0).astype(np.float64), terminated, truncated, {}
