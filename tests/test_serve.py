@@ -757,6 +757,9 @@ def test_no_scroll_sideways_on_a_phone(chromium: Browser, served: Served) -> Non
         page.run(f"document.querySelector('[data-place={place}]').click();"
                  f"document.querySelector('[data-driver={driver}]').click()")
         assert not page.scrolls_sideways(), (width, place, driver)
+        assert page.run("(() => { const edge = document.querySelector('main').getBoundingClientRect().right + 1; return "
+                        "[...document.querySelectorAll('main *')].every((one) => one.getBoundingClientRect().right <= edge)"
+                        "; })()"), f"something reaches into the margin: {width}, {place}, {driver}"
     page.call("Page.close")
 
 
