@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, command, metrics, refuse, same, succeed
+from conftest import ENVIRONMENT, command, metrics, refuse, same, succeed, wm
 
 from wm_mpi.datasets import load_arrays
 from wm_mpi.envs.toy import Toy, optimum
@@ -124,8 +124,9 @@ def test_a_damaged_newest_checkpoint_falls_back(straight: Path, tmp_path: Path) 
     succeed(*TOY, "--out", tmp_path / "run", "--generations", 3)
     newest = sorted((tmp_path / "run" / "checkpoint").iterdir())[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
-    said = succeed(*TOY, "--out", tmp_path / "run", "--generations", 4)
-    assert f"{newest} is damaged" in said and "resuming" in said and "after generation 2" in said
+    done = wm(*TOY, "--out", tmp_path / "run", "--generations", 4)
+    said = done.stdout + done.stderr
+    assert f"{newest} is damaged" in done.stderr and "resuming" in said and "after generation 2" in said
     same(straight, tmp_path / "run")
 
 
