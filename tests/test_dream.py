@@ -7,8 +7,8 @@ import pytest
 
 from wm_mpi.dream import BEGINNING, DreamVector, draw
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.errors import UserError
-from wm_mpi.policy import Forecast, Insight, WorldPolicy
+from wm_mpi.insight import Forecast, Insight
+from wm_mpi.policy import WorldPolicy
 from wm_mpi.rollout import Rollout, Task
 from wm_mpi.seeding import Stream, episode_seed, generator
 
@@ -117,10 +117,3 @@ def test_rollouts_play_in_dreams(pipeline: Path) -> None:
 def test_temperatures_without_a_meaning(temperature: float, pipeline: Path) -> None:
     with pytest.raises(ValueError, match="must be above 0 and finite"):
         DreamVector(str(pipeline / "world"), 1, temperature)
-
-
-def test_older_worlds_cannot_dream(copied: Path) -> None:
-    path = copied / "world" / "manifest.json"
-    path.write_text(path.read_text().replace('"memory.onnx"', '"memory.txt"'))
-    with pytest.raises(UserError, match="has no memory.onnx"):
-        DreamVector(str(copied / "world"), 1)

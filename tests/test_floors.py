@@ -13,7 +13,7 @@ FLOORS = {
     1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize",
         "charts", "film"},
     2: {"rollout", "history", "recording", "weights", "calibration", "checkup",
-        "dream", "scene", "picture", "window", "trained", "verdict",
+        "insight", "dream", "scene", "picture", "window", "trained", "verdict",
         "serving", "findings", "curves", "page", "poster", "footage"},
     3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "watch", "report", "doctor", "__main__"},
 }

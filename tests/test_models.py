@@ -15,11 +15,12 @@ from wm_mpi.batches import Batch
 from wm_mpi.datasets import load_arrays, open_frames
 from wm_mpi.errors import UserError
 from wm_mpi.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
+from wm_mpi.insight import Insight
 from wm_mpi.models.frozen import KerasPolicy
 from wm_mpi.models.rnn import MdnRnn, mixture_nll
 from wm_mpi.models.training import Trainer, get_weights, named_weights, set_weights
 from wm_mpi.models.vae import Vae
-from wm_mpi.policy import GraphPolicy, Insight, WorldPolicy, open_session
+from wm_mpi.policy import GraphPolicy, WorldPolicy, open_session
 
 
 def test_v_has_the_published_shapes() -> None:
@@ -196,16 +197,13 @@ def test_the_policy_and_memory_remember_alike(pipeline: Path) -> None:
         assert forecast.likeliest()[1, 7] == forecast.mean[1, 7, best[1, 7]]
 
 
-def test_older_worlds_say_freeze_again(copied: Path) -> None:
-    path = copied / "world" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    (copied / "world" / "memory.onnx").write_bytes(b"no graph")
-    with pytest.raises(UserError, match="memory.onnx is damaged, its SHA-256 .*freeze again"):
-        Insight(copied / "world")
-    del manifest["files"]["decoder.onnx"], manifest["files"]["memory.onnx"]
-    path.write_text(json.dumps(manifest))
+def test_who_looks_inside_a_damaged_world_is_told(copied: Path) -> None:
+    (copied / "world" / "rnn.h5").write_bytes(b"no weights")
     WorldPolicy(copied / "world", 1)  # drives as ever
-    with pytest.raises(UserError, match=r"has no decoder.onnx, it was frozen by an earlier version: run .*freeze again"):
+    with pytest.raises(UserError, match="rnn.h5 is damaged, its SHA-256 .*freeze again"):
+        Insight(copied / "world")
+    (copied / "world" / "vae.h5").unlink()
+    with pytest.raises(UserError, match="vae.h5 is missing.*freeze again"):
         Insight(copied / "world")
 
 

@@ -194,11 +194,8 @@ def test_runs_that_cannot_drive_yet_or_any_more(folder: Path, run: Path, tmp_pat
     config.write_text(json.dumps({**json.loads(config.read_text()), "world": str(world), "generations": 9}))
     said = succeed("watch", "--run", run, "--max-frames", 2)
     assert "is not finished (2 of 9 generations): this is its champion so far, of generation 2" in said
-    manifest = json.loads((world / "manifest.json").read_text())
-    del manifest["files"]["decoder.onnx"]
-    (world / "manifest.json").write_text(json.dumps(manifest))
-    said = refuse("watch", "--run", run)
-    assert "has no decoder.onnx, it was frozen by an earlier version: run python -m wm_mpi.freeze again" in said
+    (world / "rnn.h5").write_bytes(b"nothing")
+    assert "rnn.h5 is damaged, its SHA-256 is not the manifest's" in refuse("watch", "--run", run)
     shutil.rmtree(world)
     assert f"{world}, the world of {run}, is not there any more: say with --world" in refuse("watch", "--run", run)
     succeed("watch", "--run", run, "--world", folder / "world", "--max-frames", 2)

@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.policy import Forecast, Insight, WorldPolicy
+from wm_mpi.insight import Forecast, Insight
+from wm_mpi.policy import WorldPolicy
 from wm_mpi.seeding import generator
 
 Frames = npt.NDArray[np.uint8]
@@ -41,7 +42,7 @@ class DreamVector(VectorEnv):
         """Build ``width`` dreams of a world.
 
         Raises:
-            UserError: not a world, damaged, or frozen before there were ``decoder.onnx`` and ``memory.onnx``.
+            UserError: not a world, or damaged.
         """
         self.num_envs = width
         self.temperature = temperature

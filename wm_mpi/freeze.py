@@ -1,4 +1,4 @@
-"""Join V and M into a world: ONNX graphs for ranks and viewers, checked against Keras, a manifest and sample pictures."""
+"""Join V and M into a world: one ONNX graph for the ranks, checked against Keras, with a manifest and sample pictures."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from wm_mpi.cli import run_command
 from wm_mpi.config import FreezeConfig
 from wm_mpi.datasets import Dataset, open_frames
 from wm_mpi.errors import UserError
-from wm_mpi.graph import build_decoder, build_memory, build_policy
+from wm_mpi.graph import build_policy
 from wm_mpi.models.frozen import KerasPolicy
 from wm_mpi.models.training import Arrays, set_weights
 from wm_mpi.models.vae import Vae
@@ -42,11 +42,8 @@ def main(config: FreezeConfig) -> None:
         vae = Vae()
         set_weights(vae, vae_weights, config.vae)
         (world / "manifest.json").unlink(missing_ok=True)
-        graphs = {"policy.onnx": graph, "decoder.onnx": build_decoder(vae_weights).SerializeToString(),
-                  "memory.onnx": build_memory(rnn_weights).SerializeToString()}
-        for name, content in graphs.items():
-            with atomic_path(world / name) as temporary:
-                temporary.write_bytes(content)
+        with atomic_path(world / "policy.onnx") as temporary:
+            temporary.write_bytes(graph)
         for name, directory in (("vae.h5", config.vae), ("rnn.h5", config.rnn)):
             with atomic_path(world / name) as temporary:
                 shutil.copyfile(Path(directory) / "weights.h5", temporary)
@@ -56,7 +53,7 @@ def main(config: FreezeConfig) -> None:
             "shapes": {"frames": [64, 64, 3], "latents": 32, "hidden": 256, "parameters": 867},
             "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
             "files": {name: hashlib.sha256((world / name).read_bytes()).hexdigest()
-                      for name in (*graphs, "vae.h5", "rnn.h5", "samples.png")}})
+                      for name in ("policy.onnx", "vae.h5", "rnn.h5", "samples.png")}})
     print(f"finished: world in {world}, {config.precision}; look at {world / 'samples.png'}")
 
 

@@ -1,13 +1,10 @@
-"""The policy that ranks run: frames and parameters in, actions out, for ``width`` episodes at once. No Keras here.
-
-Beside it lie V's decoder and M's heads, for those who look inside.
-"""
+"""The policy that ranks run: frames and parameters in, actions out, for ``width`` episodes at once. No Keras here."""
 
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,20 +43,24 @@ def load_manifest(world: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): {again}") from None
-    _read_graph(world, manifest, "policy.onnx")
+    read_part(world, manifest, "policy.onnx")
     return manifest
 
 
-def _read_graph(world: Path, manifest: dict[str, Any], name: str) -> bytes:
-    """One of a world's graphs, checked against its hash in the manifest."""
+def read_part(world: Path, manifest: dict[str, Any], name: str) -> bytes:
+    """A file of a world, checked against its hash in the manifest.
+
+    Raises:
+        UserError: missing or damaged.
+    """
     again = "run python -m wm_mpi.freeze again to rebuild it"
     path = world / name
     if not path.exists():
         raise UserError(f"{path} is missing: {again}")
-    graph = path.read_bytes()
-    if hashlib.sha256(graph).hexdigest() != manifest.get("files", {}).get(name):
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest.get("files", {}).get(name):
         raise UserError(f"{path} is damaged, its SHA-256 is not the manifest's: {again}")
-    return graph
+    return content
 
 
 def open_session(graph: bytes) -> onnxruntime.InferenceSession:
@@ -151,57 +152,6 @@ class WorldPolicy(GraphPolicy):
             super().__init__(path.read_bytes(), width, deterministic)
         except Exception as error:  # ONNX Runtime raises types of its own, one for each status
             raise UserError(f"{path} cannot be loaded ({error}): run python -m wm_mpi.freeze again") from None
-
-
-class Forecast(NamedTuple):
-    """What M expects after a step, for B rows."""
-
-    h: npt.NDArray[np.float32]
-    c: npt.NDArray[np.float32]
-    """M's next state [B, 256]."""
-    logmix: npt.NDArray[np.float32]
-    mean: npt.NDArray[np.float32]
-    logstd: npt.NDArray[np.float32]
-    """The mixture of the next z [B, 32, 5]; the weights' logarithms are normalised."""
-    reward: npt.NDArray[np.float32]
-    """Expected reward [B] (points)."""
-    termination: npt.NDArray[np.float32]
-    """Logit of the episode's end [B]."""
-
-    def likeliest(self) -> npt.NDArray[np.float32]:
-        """The next z [B, 32] in short: each latent's mean in its likeliest component."""
-        best = self.logmix.argmax(axis=-1, keepdims=True)
-        return np.take_along_axis(self.mean, best, axis=-1)[..., 0]
-
-
-class Insight:
-    """What a world can show beyond its policy: pictures of latents (V's decoder), and what M expects."""
-
-    def __init__(self, world: str | Path) -> None:
-        """Load ``decoder.onnx`` and ``memory.onnx``.
-
-        Raises:
-            UserError: not a world, damaged, or frozen before there were these files.
-        """
-        world = Path(world)
-        manifest = load_manifest(world)
-        for name in ("decoder.onnx", "memory.onnx"):
-            if name not in manifest["files"]:
-                raise UserError(f"{world} has no {name}, it was frozen by an earlier version: run python -m wm_mpi.freeze "
-                                "again with the same flags; its policy.onnx stays as it is, and so do the runs in it")
-        self.latents, self.hidden = int(manifest["shapes"]["latents"]), int(manifest["shapes"]["hidden"])
-        self._decoder, self._memory = (open_session(_read_graph(world, manifest, name))
-                                       for name in ("decoder.onnx", "memory.onnx"))
-
-    def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """Frames [B, 64, 64, 3] that latents [B, 32] stand for."""
-        return self._decoder.run(["frames"], {"z": z})[0]
-
-    def expect(self, z: npt.NDArray[np.float32], actions: npt.NDArray, h: npt.NDArray[np.float32],
-               c: npt.NDArray[np.float32]) -> Forecast:
-        """One step of M on latents [B, 32] and actions [B, 3] from state h, c [B, 256]."""
-        names = ["h_next", "c_next", "logmix", "mean", "logstd", "reward", "termination"]
-        return Forecast(*self._memory.run(names, {"z": z, "actions": actions.astype(np.float32), "h": h, "c": c}))
 
 
 class LinearPolicy:

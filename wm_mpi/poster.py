@@ -81,10 +81,10 @@ def draw_speed(pair: tuple[Any, Any], findings: Findings) -> None:
             axes.set_axis_off()
         return
     time, unit = played(findings)
-    for axes, name, factor, title in ((pair[0], "frames_per_second", 1, "Frames a second"),
-                                      (pair[1], "busy_share", 100, "Busy share of worker ranks (%)")):
+    for axes, name, factor, caption in ((pair[0], "frames_per_second", 1, "Frames a second"),
+                                       (pair[1], "busy_share", 100, "Busy share of worker ranks (%)")):
         axes.plot(time, factor * findings.column(name), color=RUN, linewidth=1, marker="o" * (len(time) == 1))
-        axes.set(title=title, xlabel=unit, ylim=(0, 104 if factor == 100 else None), xlim=(0, None))
+        axes.set(title=caption, xlabel=unit, ylim=(0, 104 if factor == 100 else None), xlim=(0, None))
     pair[0].yaxis.set_major_formatter(lambda value, _: compact(value))
 
 

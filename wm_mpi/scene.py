@@ -10,7 +10,8 @@ from PIL import Image
 
 from wm_mpi.dream import DreamVector
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.policy import Insight, WorldPolicy
+from wm_mpi.insight import Insight
+from wm_mpi.policy import WorldPolicy
 from wm_mpi.seeding import EpisodeSeed
 
 Picture = npt.NDArray[np.uint8]
@@ -66,7 +67,7 @@ class Drive:
             road: height and width of the road's picture.
 
         Raises:
-            UserError: not a world, damaged, or frozen before there were ``decoder.onnx`` and ``memory.onnx``.
+            UserError: not a world, or damaged.
         """
         self._insight = Insight(world)
         self._policy = WorldPolicy(world, width, deterministic)
