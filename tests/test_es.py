@@ -89,7 +89,7 @@ def test_another_world_is_refused(copied: Path) -> None:
     arguments = ("es", "--preset", "smoke", "--world", copied / "world", "--max-frames", 5, "--out", copied / "run")
     succeed(*arguments, "--generations", 1)
     succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
-            copied / "world", "--precision", "fp32")
+            copied / "world", "--precision", "fp32", "--force")
     assert "world_sha256" in refuse(*arguments, "--generations", 2)
     assert "another world than the champion was trained in" in refuse("evaluate", "--run", copied / "run")
 

@@ -269,7 +269,7 @@ def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> N
     losses = [json.loads(line) for line in (tmp_path / "rnn" / "history.jsonl").read_text().splitlines()]
     assert losses[-1]["val_loss"] < losses[0]["val_loss"]
     assert "fp32 equals Keras" in succeed("freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data",
-                                       pipeline / "frames", "--out", tmp_path / "world", env=env)
+                                       pipeline / "frames", "--out", tmp_path / "world", "--force", env=env)
 
 
 def test_v_and_m_that_do_not_fit(copied: Path) -> None:

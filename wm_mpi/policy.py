@@ -173,7 +173,27 @@ class Forecast(NamedTuple):
         return np.take_along_axis(self.mean, best, axis=-1)[..., 0]
 
 
-class Insight:
+class GraphInsight:
+    """V's decoder and M with its heads from serialised graphs (see ``graph.py``), or one of the two."""
+
+    def __init__(self, decoder: bytes | None = None, memory: bytes | None = None) -> None:
+        """Load the graphs that are given."""
+        self._decoder, self._memory = (None if graph is None else open_session(graph) for graph in (decoder, memory))
+
+    def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Frames [B, 64, 64, 3] that latents [B, 32] stand for."""
+        assert self._decoder is not None
+        return self._decoder.run(["frames"], {"z": z})[0]
+
+    def expect(self, z: npt.NDArray[np.float32], actions: npt.NDArray, h: npt.NDArray[np.float32],
+               c: npt.NDArray[np.float32]) -> Forecast:
+        """One step of M on latents [B, 32] and actions [B, 3] from state h, c [B, 256]."""
+        assert self._memory is not None
+        names = ["h_next", "c_next", "logmix", "mean", "logstd", "reward", "termination"]
+        return Forecast(*self._memory.run(names, {"z": z, "actions": actions.astype(np.float32), "h": h, "c": c}))
+
+
+class Insight(GraphInsight):
     """What a world can show beyond its policy: pictures of latents (V's decoder), and what M expects."""
 
     def __init__(self, world: str | Path) -> None:
@@ -189,18 +209,7 @@ class Insight:
                 raise UserError(f"{world} has no {name}, it was frozen by an earlier version: run python -m wm_mpi.freeze "
                                 "again with the same flags; its policy.onnx stays as it is, and so do the runs in it")
         self.latents, self.hidden = int(manifest["shapes"]["latents"]), int(manifest["shapes"]["hidden"])
-        self._decoder, self._memory = (open_session(_read_graph(world, manifest, name))
-                                       for name in ("decoder.onnx", "memory.onnx"))
-
-    def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """Frames [B, 64, 64, 3] that latents [B, 32] stand for."""
-        return self._decoder.run(["frames"], {"z": z})[0]
-
-    def expect(self, z: npt.NDArray[np.float32], actions: npt.NDArray, h: npt.NDArray[np.float32],
-               c: npt.NDArray[np.float32]) -> Forecast:
-        """One step of M on latents [B, 32] and actions [B, 3] from state h, c [B, 256]."""
-        names = ["h_next", "c_next", "logmix", "mean", "logstd", "reward", "termination"]
-        return Forecast(*self._memory.run(names, {"z": z, "actions": actions.astype(np.float32), "h": h, "c": c}))
+        super().__init__(*(_read_graph(world, manifest, name) for name in ("decoder.onnx", "memory.onnx")))
 
 
 class LinearPolicy:
