@@ -201,6 +201,7 @@ def test_what_is_not_measured_is_null_and_fails() -> None:
     assert "FAIL" in table([gate]) and verdict([gate]) == "depth is nan (must be 1 to 2): no lead"
     open_gate = Gate("breadth", 3, None, None, "how broad", "")
     assert open_gate.passed and open_gate.bound == "none" and verdict([open_gate]) is None
+    assert not Gate("x", math.inf, 1, None, "", "").passed
     assert Gate("x", 1, 1, None, "", "").passed and Gate("x", 1, None, 1, "", "").passed
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from wm_mpi.batches import split_episodes
 from wm_mpi.datasets import Dataset
 from wm_mpi.dream import draw
+from wm_mpi.errors import UserError
 from wm_mpi.graph import build_decoder, build_encoder, build_memory
 from wm_mpi.measures import huber_centre
 from wm_mpi.policy import Forecast, GraphInsight, run_encoder
@@ -19,7 +20,7 @@ from wm_mpi.seeding import generator
 WINDOWS = 24
 """Drives looked at, each from an episode of its own."""
 WINDOW = 400
-"""Frames of a drive at most. 24 x 400 frames take about 4 s to encode on one core."""
+"""Frames of a drive at most. 24 x 400 frames take about 5 s on one core."""
 FITTED = 12
 """Training episodes from which the baseline's widths come, of ``FITTED_FRAMES`` frames each."""
 FITTED_FRAMES = 100
@@ -126,10 +127,16 @@ def shared_episodes(of_vae: npt.NDArray[np.int64], of_rnn: npt.NDArray[np.int64]
 
 
 def watch_drives(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -> Drives:
-    """Windows of at most ``WINDOWS`` of the episodes through V: the end of one that terminated, of others any part."""
+    """Windows of at most ``WINDOWS`` of the episodes through V: the end of one that terminated, of others any part.
+
+    Raises:
+        UserError: the episodes are too short.
+    """
     rng = generator(19)
     chosen = np.sort(rng.choice(episodes, min(WINDOWS, len(episodes)), replace=False))
     length, count = min(WINDOW, int(data.lengths[chosen].max())), len(chosen)
+    if length < 2:
+        raise UserError(f"{data.path} has episodes of a single frame only: collect with more --max-frames")
     encode = run_encoder(build_encoder(vae).SerializeToString())
     arrays: dict[str, npt.NDArray] = {
         "actions": np.zeros((length, count, 3), np.float32), "rewards": np.zeros((length, count), np.float32),

@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 
 
 def main(config: FreezeConfig) -> None:
-    """Build and check the graph; then write the world, its manifest last: without one it is no world."""
+    """Judge V and M, build and check the graph; then write the world, its manifest last: without one it is no world."""
     vae_weights, vae_about = load_weights(config.vae, "vae")
     rnn_weights, rnn_about = load_weights(config.rnn, "rnn")
     if rnn_about["vae"] != vae_about["sha256"]:
@@ -42,8 +42,8 @@ def main(config: FreezeConfig) -> None:
                         "train_rnn with this V, or give the V that encode used")
     world = Path(config.out)
     with open_frames(config.data) as data:
-        graph, checks = build_graph(vae_weights, rnn_weights, data, config.precision)
         gates, kl = judge_world(config, (vae_weights, vae_about), (rnn_weights, rnn_about), data)
+        graph, checks = build_graph(vae_weights, rnn_weights, data, config.precision)
         vae = Vae()
         set_weights(vae, vae_weights, config.vae)
         (world / "manifest.json").unlink(missing_ok=True)

@@ -51,8 +51,8 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """Whether the value is within its bound; what could not be measured (NaN) is not."""
-        return (not math.isnan(self.value) and (self.least is None or self.value >= self.least)
+        """Whether the value is within its bound; what could not be measured, or is infinite, is not."""
+        return (math.isfinite(self.value) and (self.least is None or self.value >= self.least)
                 and (self.most is None or self.value <= self.most))
 
     @property
@@ -66,7 +66,7 @@ class Gate:
 
     def describe(self) -> dict[str, Any]:
         """The gate as JSON values, for the manifest."""
-        return {"name": self.name, "value": None if math.isnan(self.value) else self.value, "bound": self.bound,
+        return {"name": self.name, "value": self.value if math.isfinite(self.value) else None, "bound": self.bound,
                 "passed": self.passed, "meaning": self.meaning, "cause": self.cause}
 
 
@@ -88,14 +88,14 @@ def judge_sight(kl: Array, frames: npt.NDArray[np.uint8], painted: npt.NDArray[n
                  "it has no free bits), and see whether the reconstruction still falls in history.jsonl")
     blind = "V is hardly trained or has seen too few roads: give train_vae more --epochs, or collect more --episodes"
     return [
-        # Where the road lies, turns and ends takes several numbers: 13 are in use after the quick start, some 20 later
+        # Where the road lies, turns and ends takes several numbers: 10 are in use after the quick start
         Gate("active_latents", float((kl >= ACTIVE).sum()), 6, None, f"latents that tell {ACTIVE:g} nats", collapsed),
         # V may spend --kl-tolerance x 32 = 16 nats for nothing; one that leaves two thirds of them has not begun to see
         Gate("kl", float(kl.sum()), 6, None, "nats that all latents tell of a frame", collapsed),
-        # A V that sees nothing paints at best the mean picture (1); 0.8 is a road in the right place, much blurred
+        # A V that sees nothing paints at best the mean picture (1); the right road a pixel further left would be 0.8
         Gate("road_edge_error", error_share(frames, painted, usual, edge), None, 0.8,
              "squared error at the road's edges, over that of the mean picture", blind),
-        # A blob of the car's mean colour is 1, a frame without a car about 5
+        # A blob of the car's mean colour is 1, a frame without a car 12
         Gate("car_error", error_share(frames, painted, plain, car), None, 0.75,
              "squared error on the car, over that of its mean colour", blind),
         Gate("grass_error", error_share(frames, painted, usual, grass), None, None,
