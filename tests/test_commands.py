@@ -14,7 +14,7 @@ from wm_mpi.__main__ import COMMANDS
 
 def test_the_list_of_commands() -> None:
     said = subprocess.run([sys.executable, "-m", "wm_mpi"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    assert [line.split()[2].removeprefix("wm_mpi.") for line in said.splitlines() if "-m wm_mpi." in line] == [
+    assert [line.split()[0] for line in said.splitlines() if " -> " in line] == [
         name for name, *_ in COMMANDS]
 
 

@@ -159,6 +159,34 @@ def test_carracing_on_one_and_three_ranks(pipeline: Path, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "c.json").read_text())["tracks"] == [5, 6]
 
 
+def test_runs_and_their_candidates_on_the_same_tracks(pipeline: Path, copied: Path, tmp_path: Path) -> None:
+    """Two runs in two worlds, the mean and the best candidate of each: alone and compared, the returns are the same."""
+    flags = ("es", "--preset", "smoke", "--max-frames", 30, "--generations", 1)
+    succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
+            copied / "world", "--precision", "fp32")
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for run, place in zip(runs, (pipeline, copied), strict=True):
+        succeed(*flags, "--world", place / "world", "--out", run)
+    judge = ("evaluate", "--episodes", 3, "--max-frames", 30)
+    said = succeed(*judge, "--run", runs[0], "--compare", runs[1], "--controller", "both", "--json", tmp_path / "all.json",
+                   ranks=3)
+    verdict = json.loads((tmp_path / "all.json").read_text())
+    everyone = [verdict, *verdict["others"]]
+    assert [each["controller"] for each in everyone] == ["mean", "best", "mean", "best"]
+    for run, kind, result in zip((*runs[:1] * 2, *runs[1:] * 2), ("mean", "best") * 2, everyone, strict=True):
+        seeds = f"{result['tracks'][0]}:{result['tracks'][0] + 1}"
+        succeed(*judge, "--run", run, "--controller", kind, "--json", tmp_path / "alone.json", "--tracks", seeds)
+        alone = json.loads((tmp_path / "alone.json").read_text())
+        assert alone["frames"] == result["frames"][:1]
+    pair = verdict["pairs"][1]
+    differences = np.subtract(everyone[0]["returns"], everyone[2]["returns"])
+    assert pair["difference"] == pytest.approx(differences.mean()) and differences.any()
+    assert pair["interval"][0] <= pair["difference"] <= pair["interval"][1]
+    assert said.count("not solved") == 4 and "paired interval" in said
+    assert [len((run / "evaluations.jsonl").read_text().splitlines()) for run in runs] == [4, 4]
+    assert "is the run itself" in refuse(*judge, "--run", runs[0], "--compare", tmp_path / "." / "one")
+
+
 def test_a_champion_collects(pipeline: Path, tmp_path: Path) -> None:
     succeed("es", "--preset", "smoke", "--world", pipeline / "world", "--max-frames", 10, "--generations", 1,
             "--out", tmp_path / "run")

@@ -13,7 +13,7 @@ FLOORS = {
     1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize",
         "measures", "charts", "film"},
     2: {"rollout", "history", "recording", "weights", "calibration", "evidence", "gates", "checkup",
-        "dream", "scene", "picture", "window", "trained",
+        "dream", "scene", "picture", "window", "trained", "verdict",
         "serving", "findings", "curves", "page", "poster", "footage"},
     3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "watch", "report", "doctor", "__main__"},
 }

@@ -11,7 +11,7 @@ from conftest import refuse, succeed
 from wm_mpi.batches import split_episodes
 from wm_mpi.datasets import Dataset, load_arrays, open_frames, open_latents
 from wm_mpi.evidence import Baseline, Dreams, Forecasts, held_out, shared_episodes, watch_drives
-from wm_mpi.gates import Gate, judge_dreams, judge_memory, judge_sight, table, verdict
+from wm_mpi.gates import Gate, judge_dreams, judge_memory, judge_sight, objection, table
 from wm_mpi.measures import (
     cross_entropy,
     distance_from_uniform,
@@ -146,7 +146,7 @@ def test_v_at_its_gates() -> None:
     assert not failed(judge_sight(KL, frames, (frames.astype(int) // 2 + blurred // 2).astype(np.uint8)))
     gates = judge_sight(np.zeros(32), frames, np.broadcast_to(frames.mean(axis=0).astype(np.uint8), frames.shape))
     assert failed(gates) == {"active_latents", "kl", "road_edge_error"}  # the mean picture has the car
-    said = str(verdict(gates))
+    said = str(objection(gates))
     assert said.startswith("active_latents is 0 (must be at least 6), kl is 0 (must be at least 6): V's KL collapsed")
     assert said.endswith("(failed as well, perhaps from that: road_edge_error)")
     no_car = frames.copy()
@@ -198,9 +198,9 @@ def test_no_dreams_are_no_pass() -> None:
 def test_what_is_not_measured_is_null_and_fails() -> None:
     gate = Gate("depth", math.nan, 1, 2, "how deep", "no lead")
     assert not gate.passed and gate.describe()["value"] is None and gate.bound == "1 to 2"
-    assert "FAIL" in table([gate]) and verdict([gate]) == "depth is nan (must be 1 to 2): no lead"
+    assert "FAIL" in table([gate]) and objection([gate]) == "depth is nan (must be 1 to 2): no lead"
     open_gate = Gate("breadth", 3, None, None, "how broad", "")
-    assert open_gate.passed and open_gate.bound == "none" and verdict([open_gate]) is None
+    assert open_gate.passed and open_gate.bound == "none" and objection([open_gate]) is None
     assert not Gate("x", math.inf, 1, None, "", "").passed
     assert Gate("x", 1, 1, None, "", "").passed and Gate("x", 1, None, 1, "", "").passed
 

@@ -95,7 +95,7 @@ def test_training_learns_and_resumes_exactly(tmp_path: Path) -> None:
     batches = [Batch(sequences(), np.arange(4)) for _ in range(5)]
 
     def train(trainer: Trainer, epochs: range) -> list[dict]:
-        return [trainer.epoch(epoch, 3, iter(batches), 5, iter(batches[:1]), str) for epoch in epochs]
+        return [trainer.epoch(epoch, 3, iter(batches), 5, iter(batches[:1]), 1, str) for epoch in epochs]
 
     straight = Trainer(MdnRnn(seed=3), 1e-2, tmp_path / "a", clip=1.0)
     (tmp_path / "a").mkdir()
@@ -118,7 +118,7 @@ def test_nan_stops_and_names_the_batch(tmp_path: Path) -> None:
     batches = [Batch(sequences(), np.arange(4)), Batch(bad, np.arange(100, 104))]
     trainer = Trainer(MdnRnn(), 1e-3, tmp_path)
     with pytest.raises(UserError, match=r"NaN or infinite at the batch of rows \[100, 101, 102, 103\]"):
-        trainer.epoch(1, 1, iter(batches), 2, iter(()), lambda rows: f"rows {rows.tolist()}")
+        trainer.epoch(1, 1, iter(batches), 2, iter(()), 0, lambda rows: f"rows {rows.tolist()}")
 
 
 def test_frozen_policy_equals_keras_on_real_frames(pipeline: Path) -> None:

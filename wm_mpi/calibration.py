@@ -7,6 +7,7 @@ from wm_mpi.datasets import Dataset
 from wm_mpi.errors import UserError
 from wm_mpi.graph import build_encoder
 from wm_mpi.policy import run_encoder
+from wm_mpi.progress import Progress
 from wm_mpi.quantize import Deviation, Weights, activation_ranges, check, deviation, quantise, recentre
 from wm_mpi.seeding import generator
 
@@ -22,14 +23,17 @@ def two_samples(data: Dataset, count: int = CALIBRATION) -> tuple[npt.NDArray[np
     episode = np.repeat(np.arange(len(data.lengths)), data.lengths)
     side = episode % 2 if len(data.lengths) > 1 else np.arange(len(episode)) * 2 // len(episode)
     rng = generator(18)
-    samples = []
-    for which in (0, 1):
-        rows = np.flatnonzero(side == which)
-        if len(rows) == 0:
-            raise UserError(f"{data.path} has too few frames to calibrate on: collect more, or give --precision fp32")
-        rows = np.sort(rng.choice(rows, min(count, len(rows)), replace=False))
-        samples.append(np.concatenate([data.read("frames", int(row), int(row) + 1) for row in rows]))
-    return samples[0], samples[1]
+    sides = [np.flatnonzero(side == which) for which in (0, 1)]
+    if min(map(len, sides)) == 0:
+        raise UserError(f"{data.path} has too few frames to calibrate on: collect more, or give --precision fp32")
+    chosen = [np.sort(rng.choice(rows, min(count, len(rows)), replace=False)) for rows in sides]
+    samples: tuple[list[npt.NDArray[np.uint8]], ...] = ([], [])
+    with Progress(None, sum(map(len, chosen)), unit="frame", name="reading for int8") as progress:
+        for rows, frames in zip(chosen, samples, strict=True):
+            for row in rows:
+                frames.append(data.read("frames", int(row), int(row) + 1))
+                progress.advance()
+    return np.concatenate(samples[0]), np.concatenate(samples[1])
 
 
 def quantise_encoder(vae: Weights, seen: npt.NDArray[np.uint8], held_out: npt.NDArray[np.uint8],
@@ -39,11 +43,15 @@ def quantise_encoder(vae: Weights, seen: npt.NDArray[np.uint8], held_out: npt.ND
     Raises:
         UserError: too far.
     """
-    exact = run_encoder(build_encoder(vae).SerializeToString())
-    integers = quantise(vae, activation_ranges(exact, seen))
-    rounded = run_encoder(build_encoder(vae, integers).SerializeToString())
-    moved = recentre(vae, exact(seen), rounded(seen))
-    rounded = run_encoder(build_encoder(moved, integers).SerializeToString())
-    measured = deviation(exact(held_out), rounded(held_out))
+    with Progress(None, 3, unit="pass", name="calibrating int8") as progress:
+        exact = run_encoder(build_encoder(vae).SerializeToString())
+        integers = quantise(vae, activation_ranges(exact, seen))
+        progress.advance()
+        rounded = run_encoder(build_encoder(vae, integers).SerializeToString())
+        moved = recentre(vae, exact(seen), rounded(seen))
+        progress.advance()
+        rounded = run_encoder(build_encoder(moved, integers).SerializeToString())
+        measured = deviation(exact(held_out), rounded(held_out))
+        progress.advance()
     check(measured)
     return moved, integers, measured

@@ -2,18 +2,24 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
+import platform
+import resource
 import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO, TypeVar, cast
 
 import tyro
 
+from wm_mpi import __version__
 from wm_mpi.config import Command, check
 from wm_mpi.errors import Stopped, UserError, account
+from wm_mpi.progress import log, speak
 
 GRACE = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
@@ -71,11 +77,20 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
     """
     _heed_signals()
     sys.stdout, sys.stderr = cast(TextIO, _Unbreakable(sys.stdout)), cast(TextIO, _Unbreakable(sys.stderr))
+    speak(logging.INFO)
+    rank = rank_of_launcher()
     try:
-        main(parse(config_class, command, sys.argv[1:]))
+        config = parse(config_class, command, sys.argv[1:])
+        speak(logging.WARNING if config.quiet or rank > 0 else logging.DEBUG if config.verbose else logging.INFO)
+        log.debug(f"{command} of wm_mpi {__version__}, Python {platform.python_version()}, process {os.getpid()} on "
+                  f"{socket.gethostname()}: {config.values()}")
+        main(config)
+        log.debug(f"{command} took {time.process_time():.1f} s of processor time and "
+                  f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at its peak")
     except (Exception, Stopped, KeyboardInterrupt) as error:
         text, status = account(error)
-        rank = rank_of_launcher()
+        if log.isEnabledFor(logging.DEBUG) and isinstance(error, UserError):
+            text = "".join(traceback.format_exception(error)) + text
         if rank == 0 or not isinstance(error, UserError):  # the ranks of a machine find the same; one voice is enough
             print(text, file=sys.stderr)
         elif os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") == "0":

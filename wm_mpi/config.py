@@ -14,6 +14,7 @@ Display = Literal["none", "xvfb", "screen"]
 Presets = dict[str, dict[str, Any]]
 
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
+Switch = tyro.conf.FlagCreatePairsOff[bool]
 
 
 def changeable() -> Any:
@@ -29,10 +30,14 @@ class Command:
 
     preset: Preset = "paper"
     """Sets every default at once: the paper's sizes, an evening on a laptop, or a minute to see that it works."""
+    quiet: Annotated[Switch, tyro.conf.arg(aliases=("-q",))] = False
+    """Say only results and what goes wrong; log files are written as ever."""
+    verbose: Annotated[Switch, tyro.conf.arg(aliases=("-v",))] = False
+    """Say more, each line with its time, and errors with their traceback."""
 
     def values(self) -> dict[str, Any]:
-        """The options as JSON values."""
-        return dataclasses.asdict(self)
+        """The options as JSON values, without those that only tell how much to say."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
 
     @classmethod
     def changeable_fields(cls) -> frozenset[str]:
@@ -230,6 +235,10 @@ class EvaluateConfig(Command):
     """Directory of the world, if it is not where the run found it."""
     tracks: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
     """Play exactly the tracks of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
+    controller: Literal["mean", "best", "both"] = "mean"
+    """What is judged: the mean of the search distribution (of the best validation), the best single candidate, or both."""
+    compare: str | None = None
+    """Directory of another es run, which plays the same tracks: prints the paired difference with its interval."""
     max_frames: int = 1000
     """Longest episode (frames)."""
     lap_complete_percent: float | None = None
@@ -345,6 +354,8 @@ def check(config: Command) -> None:
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
         if not allowed:
             raise UserError(f"--{name.replace('_', '-')} is {value}, but must be above 0 and {within}")
+    if config.quiet and config.verbose:
+        raise UserError("--quiet and --verbose cannot both be had: give one of them")
     if getattr(config, "seed", 0) >= 2**32:
         raise UserError(f"--seed is {getattr(config, 'seed', 0)}, but must be below 2**32")
     if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:

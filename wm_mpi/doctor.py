@@ -17,6 +17,7 @@ from wm_mpi.config import DoctorConfig
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import EXIT_BUG, UserError
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
+from wm_mpi.progress import Progress, log
 from wm_mpi.rundir import explained
 
 LITTLE, HARDLY = 2 * 2**30, 200 * 2**20
@@ -58,9 +59,10 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
             out.mkdir(parents=True, exist_ok=True)
             findings += [launcher(), locking(out), disk(out)]
             (out / PROBE).touch()
-        print(f"{pool.workers} playing for {config.seconds:.0f} s (a first start compiles for a minute) ...", flush=True)
+        log.info(f"{pool.workers} playing for {config.seconds:.0f} s (a first start compiles for a minute) ...")
         try:
-            outcome = pool.run(None, [None] * pool.workers)
+            with Progress(None, pool.workers, unit="rank") as progress:
+                outcome = pool.run(None, [None] * pool.workers, lambda *_: progress.advance())
         finally:
             (out / PROBE).unlink()
         facts = list({each.rank: each for each in outcome.results}.values())

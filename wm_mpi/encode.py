@@ -1,18 +1,17 @@
 """Encode every collected frame with V: mean and log variance of z, on the same index, as latents.h5."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from wm_mpi.cli import run_command
 from wm_mpi.config import EncodeConfig
 from wm_mpi.datasets import Dataset, open_frames, write_latents
 from wm_mpi.models.training import backend, set_weights
 from wm_mpi.models.vae import Vae
+from wm_mpi.progress import Progress, log
 from wm_mpi.rundir import begin_directory
 from wm_mpi.weights import load_weights
 
@@ -25,21 +24,21 @@ def main(config: EncodeConfig) -> None:
     with open_frames(config.data) as data:
         out = Path(config.out)
         begin_directory(out, config.values(), config.changeable_fields())
-        print(f"encoding {len(data):,} frames, {backend()}")
+        log.info(f"encoding {len(data):,} frames, {backend()}")
         write_latents(out / "latents.h5", data, encoded(vae, data, config.batch_size), {"vae": about["sha256"]})
     print(f"finished: latents in {out / 'latents.h5'}")
 
 
 def encoded(vae: Vae, data: Dataset, batch_size: int) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
     """(mu, logvar), float32 [B, 32] each, of all frames in row order."""
-    with tqdm(total=len(data), desc="encode", unit="frame", file=sys.stderr, disable=None, mininterval=0.5) as bar:
+    with Progress(None, len(data), unit="frame", name="encode") as progress:
         for start in range(0, len(data), batch_size):
             frames = data.read("frames", start, min(start + batch_size, len(data)))
             short = batch_size - len(frames)  # one shape, one compilation
             padded = np.pad(frames, ((0, short), (0, 0), (0, 0), (0, 0))) if short else frames
             mu, logvar = vae.encode(padded)
             yield mu[:len(frames)], logvar[:len(frames)]
-            bar.update(len(frames))
+            progress.advance(len(frames))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ class FaultyTask(UserError):
     status = EXIT_BUG
 
 
+PACKAGES = {"av": "av", "matplotlib": "matplotlib", "pygame": "pygame-ce", "websockets": "websockets"}
+"""Packages that are loaded only where they are needed, by module; their names on PyPI."""
+
+
 class Stopped(BaseException):
     """SIGTERM or SIGUSR1 arrived; its argument is the signal's name. Like KeyboardInterrupt, nothing may swallow it."""
 
@@ -42,6 +46,9 @@ def account(error: BaseException, where: str = "") -> tuple[str, int]:
     match error:
         case UserError():
             return f"error: {error}", error.status
+        case ModuleNotFoundError() if error.name in PACKAGES:
+            return (f"error: this needs the package {error.name}, which is not installed: "
+                    f"pip install {PACKAGES[error.name]}"), EXIT_BAD_INPUT
         case Stopped():
             return f"stopped by {error}: run the same command again to go on", EXIT_STOPPED
         case KeyboardInterrupt():

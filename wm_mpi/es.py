@@ -45,7 +45,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
         run, lambda: Strategy(parameters, config.popsize, config.sigma, config.seed), spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, history.episodes_total) as progress:
-        pool.tell(progress.line)
+        pool.tell(progress.warn)
         play = Player(pool, history, progress)
         while not finished(config, strategy, history):
             began = time.perf_counter()

@@ -1,7 +1,8 @@
-"""Judge the mean solution of a run on test tracks that neither training nor validation has seen."""
+"""Judge what a run has trained on test tracks that neither training nor validation has seen."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,64 +10,117 @@ import numpy.typing as npt
 import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.cli import run_command
 from wm_mpi.config import EvaluateConfig
-from wm_mpi.envs import EnvSpec, display
-from wm_mpi.pool import open_pool
+from wm_mpi.envs import display
+from wm_mpi.errors import UserError
+from wm_mpi.pool import Indexed, Tasks, open_pool
 from wm_mpi.progress import Progress
-from wm_mpi.rollout import Played, Task, make_rollout
-from wm_mpi.rundir import RunDir, append_jsonl, write_json
-from wm_mpi.seeding import EpisodeSeed, generator
-from wm_mpi.trained import judged_tracks, load_trained
+from wm_mpi.rollout import Rollout, Task, make_rollout
+from wm_mpi.rundir import append_jsonl, write_json
+from wm_mpi.trained import Trained, judged_tracks, load_trained
+from wm_mpi.verdict import Result, compare, describe, describe_pair, judge
 
-RESAMPLES = 10_000
+
+class Contestant(NamedTuple):
+    """A controller to judge."""
+
+    trained: Trained
+    controller: str
+    """"mean" or "best"."""
+
+    @property
+    def parameters(self) -> npt.NDArray[np.float64]:
+        """Shape (parameters,)."""
+        return self.trained.parameters if self.controller == "mean" else self.trained.best_candidate
+
+    @property
+    def what(self) -> str:
+        """Who that is, in words."""
+        if self.controller == "best":
+            return f"best candidate of {self.trained.run.path} (luck on its own tracks helped to choose it)"
+        return f"mean solution of generation {self.trained.generation} of {self.trained.run.path}"
+
+
+class Stands:
+    """A rank's worker for one run or several, each with a world of its own; the shared value says which."""
+
+    def __init__(self, builds: Sequence[Callable[[], Rollout]]) -> None:
+        self._rollouts = [build() for build in builds]
+        self.capacity = max(each.capacity for each in self._rollouts)
+
+    def run(self, shared: tuple[int, npt.NDArray[np.float64]], tasks: Tasks) -> Iterator[Indexed]:
+        """Play tasks with the parameters [1, parameters] of the run of that number."""
+        number, parameters = shared
+        yield from self._rollouts[number].run(parameters, tasks)
 
 
 def main(config: EvaluateConfig) -> None:
-    """Play the tracks over MPI; rank 0 prints, and adds the result to the run's ``evaluations.jsonl``."""
-    trained = load_trained(config.run, env=config.env, world=config.world, max_frames=config.max_frames,
-                           lap_complete_percent=config.lap_complete_percent, deterministic=config.deterministic)
-    spec, world, deterministic = trained.spec, trained.world, trained.deterministic
-    seeds = judged_tracks(config.episodes, config.tracks, trained.settings["seed"])
-    width = config.width or trained.settings["width"]
-    with open_pool(lambda: make_rollout(spec, world, width, deterministic), lambda: display(config.display)) as pool:
+    """Play the tracks over MPI; rank 0 prints, and adds the results to the runs' ``evaluations.jsonl``."""
+    runs = [load(config, path) for path in (config.run, config.compare) if path is not None]
+    contestants = enter(config, runs)
+    seeds = judged_tracks(config.episodes, config.tracks, runs[0].settings["seed"])
+    builds = [rollout_of(config, trained) for trained in runs]
+    with open_pool(lambda: Stands(builds), lambda: display(config.display)) as pool:
         if pool is None:
             return
-        with Progress(None, len(seeds)) as progress:
-            outcome = pool.run(trained.parameters[None], [Task(0, seed) for seed in seeds],
-                               lambda *_: progress.advance())
-        result = verdict(outcome.results, spec, seeds)
-        result |= {"generation": trained.generation, "world": world, "deterministic": deterministic}
-        print(describe(result, trained.run))
-        if config.json is not None:
-            write_json(Path(config.json), result)
-        append_jsonl(trained.run.evaluations, result)
+        results = []
+        with Progress(None, len(seeds) * len(contestants)) as progress:
+            for each in contestants:
+                outcome = pool.run((runs.index(each.trained), each.parameters[None]), [Task(0, seed) for seed in seeds],
+                                   lambda *_: progress.advance())
+                results.append(judge(outcome.results, each.trained.spec, seeds) | about(config, each))
+        report(config, contestants, results)
 
 
-def verdict(played: list[Played], spec: EnvSpec, seeds: list[EpisodeSeed]) -> dict[str, Any]:
-    """The result as JSON values: returns in points, the interval a 95 % bootstrap of the mean."""
-    returns = np.array([each.total for each in played])
-    low, high = bootstrap_interval(returns)
-    return {"mean": float(returns.mean()), "std": float(returns.std()), "interval": [low, high],
-            "min": float(returns.min()), "median": float(np.median(returns)), "max": float(returns.max()),
-            "laps": float(np.mean([each.lap for each in played])), "returns": returns.tolist(),
-            "frames": [each.frames for each in played], "tracks": [seed.track for seed in seeds], "env": spec.describe()}
+def load(config: EvaluateConfig, run: str) -> Trained:
+    """A run; --world is the first one's."""
+    return load_trained(run, env=config.env, world=config.world if run == config.run else None,
+                        max_frames=config.max_frames, lap_complete_percent=config.lap_complete_percent,
+                        deterministic=config.deterministic)
 
 
-def bootstrap_interval(returns: npt.NDArray[np.float64], share: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap (Efron) of the mean, with a fixed seed."""
-    rng = generator(95)
-    means = [rng.choice(returns, len(returns)).mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
-    return float(low), float(high)
+def enter(config: EvaluateConfig, runs: list[Trained]) -> list[Contestant]:
+    """Who is judged.
+
+    Raises:
+        UserError: a run against itself, or against one of another environment.
+    """
+    kinds = ("mean", "best") if config.controller == "both" else (config.controller,)
+    if len(runs) == 2:
+        if runs[0].run.path.resolve() == runs[1].run.path.resolve():
+            raise UserError(f"--compare {config.compare} is the run itself: give another run, or --controller both")
+        if runs[0].spec != runs[1].spec:
+            raise UserError(f"{config.run} and {config.compare} were trained under other rules: say with --env and "
+                            "--lap-complete-percent under which both are judged")
+    return [Contestant(trained, kind) for trained in runs for kind in kinds]
 
 
-def describe(result: dict[str, Any], run: RunDir) -> str:
-    """The lines that people read."""
-    env, (low, high) = result["env"], result["interval"]
-    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {len(result['returns'])} test tracks "
-            f"(95 % interval of the mean {low:.1f} to {high:.1f}; min {result['min']:.1f}, median {result['median']:.1f}, "
-            f"max {result['max']:.1f}; {result['laps']:.0%} of laps completed)\n"
-            f"mean solution of generation {result['generation']} of {run.path}, {env['env_id']}, lap at "
-            f"{env['lap_complete_percent']:.0%} of tiles, at most {env['max_frames']} frames; added to {run.evaluations}")
+def rollout_of(config: EvaluateConfig, trained: Trained) -> Callable[[], Rollout]:
+    """Builds the environments and the policy of a run."""
+    width = config.width or trained.settings["width"]
+    return lambda: make_rollout(trained.spec, trained.world, width, trained.deterministic)
+
+
+def about(config: EvaluateConfig, each: Contestant) -> Result:
+    """What is recorded with a result."""
+    trained = each.trained
+    return {"controller": each.controller, "what": each.what, "generation": trained.generation, "world": trained.world,
+            "deterministic": trained.deterministic, "width": config.width or trained.settings["width"]}
+
+
+def report(config: EvaluateConfig, contestants: list[Contestant], results: list[Result]) -> None:
+    """Print and keep the results; the first one is the verdict, the others are compared with it."""
+    first: dict[str, Any] = results[0] | {"others": results[1:], "pairs": []}
+    for result in results:
+        print(describe(result))
+    for each, result in zip(contestants[1:], results[1:], strict=True):
+        pair = {"first": contestants[0].what, "second": each.what} | compare(results[0], result)
+        first["pairs"].append(pair)
+        print(describe_pair(pair))
+    if config.json is not None:
+        write_json(Path(config.json), first)
+    for each, result in zip(contestants, results, strict=True):
+        append_jsonl(each.trained.run.evaluations, result)
+    print("added to " + ", ".join(dict.fromkeys(str(each.trained.run.evaluations) for each in contestants)))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import csv
 import functools
 import hashlib
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,7 +14,8 @@ import numpy.typing as npt
 from wm_mpi.datasets import load_arrays, open_latents
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
-from wm_mpi.rundir import RunDir, explained, read_json
+from wm_mpi.rundir import RunDir, read_json, whole_lines
+from wm_mpi.trained import complete, open_run
 
 Rows = list[dict[str, Any]]
 SAMPLED = 20_000
@@ -96,9 +95,7 @@ class Findings:
     @property
     def complete(self) -> bool:
         """Whether the run has its generations, or has reached what it was to stop at."""
-        target = self.config.get("stop_at")
-        return bool(self.rows) and (self.rows[-1]["generation"] >= self.config["generations"] or (
-            target is not None and any(row["eval_mean"] >= target for row in self.validated)))
+        return complete(self.rows, self.config)
 
 
 def investigate(directory: str, world: str | None = None) -> Findings:
@@ -111,32 +108,11 @@ def investigate(directory: str, world: str | None = None) -> Findings:
     Raises:
         UserError: not a run, a damaged file, or ``world`` is not the run's.
     """
-    run = RunDir(directory)
-    config = read_json(run.config, f"{run.path} is not the directory of an es run")
-    if not isinstance(config, dict) or "popsize" not in config:
-        raise UserError(f"{run.path} is not the directory of an es run, its config.json is another command's: "
-                        "give --run the --out of wm_mpi.es")
+    run, config = open_run(directory)
     environment = read_json(run.environment, "it tells the run's versions") if run.environment.exists() else {}
     champion = load_arrays(run.champion, "")[1] if run.champion.exists() else {}
     return Findings(run, config, environment, list(whole_lines(run.metrics)), list(whole_lines(run.evaluations)), champion,
                     find_world(config, world))
-
-
-def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSONL file. Unlike ``rundir.iterate_jsonl`` it leaves a torn last line: it may be in the making.
-
-    Raises:
-        UserError: unreadable or damaged.
-    """
-    if not path.exists():
-        return
-    with explained(path, "read"):
-        data = path.read_bytes()
-    for number, line in enumerate(data[:data.rfind(b"\n") + 1].splitlines(), start=1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
 
 
 def find_world(config: dict[str, Any], given: str | None) -> WorldFindings:

@@ -64,15 +64,18 @@ def played(findings: Findings, films: int) -> str:
                          rules["lap_complete_percent"], config["width"]) for kind in (Drive, DreamDrive))
     assert isinstance(dream, DreamDrive)
     first, chosen, screened = episode_seed(findings.config["seed"], Stream.TEST, 0, 0), takes(findings, films), []
-    with Progress(None, len(chosen), unit="film") as progress:
+    with Progress(None, len(chosen) + 1 + len(TEMPERATURES), unit="film") as progress:
         for take in chosen:
             screened.append(film(drive, take))
             progress.advance()
+        understood = understanding(drive, first)
+        progress.advance()
+        dreamt = dreams(dream, first, progress)
     return (f"<p>The mean solution of generation {findings.champion['generation']:,}, in our engine. Beside the road: what "
             "the policy sees, what V's latents keep of it, and what M expected to see.</p>"
             '<details open><summary>Films, at the speed of life</summary><div class="pictures films">'
-            f"{''.join(screened)}</div></details><h3>What V keeps, what M expects</h3>{understanding(drive, first)}"
-            f"<h3>Dreams</h3>{dreams(dream, first)}")
+            f"{''.join(screened)}</div></details><h3>What V keeps, what M expects</h3>{understood}"
+            f"<h3>Dreams</h3>{dreamt}")
 
 
 def judgement(findings: Findings) -> dict[str, Any] | None:
@@ -158,7 +161,7 @@ def understanding(car: Drive, seed: EpisodeSeed) -> str:
                   "by V, predicted by M.")
 
 
-def dreams(car: DreamDrive, seed: EpisodeSeed) -> str:
+def dreams(car: DreamDrive, seed: EpisodeSeed, progress: Progress) -> str:
     """One start dreamt on at several temperatures: how sure M is of what it makes up."""
     figures = []
     for temperature in TEMPERATURES:
@@ -168,6 +171,7 @@ def dreams(car: DreamDrive, seed: EpisodeSeed) -> str:
         figures.append(figure(png(row_of([sight.seen for sight in moments]),
                                   f"{len(moments)} moments of a dream at temperature {temperature}."),
                               f"Temperature {temperature}{end}"))
+        progress.advance()
     return (f"<p>The champion drives inside M, from a real first frame on; every {APART}th frame. The higher the "
             f"temperature, the less likely are the futures that M draws.</p>{''.join(figures)}")
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 
@@ -16,12 +15,13 @@ from wm_mpi.config import FreezeConfig
 from wm_mpi.datasets import Dataset, open_frames
 from wm_mpi.errors import UserError
 from wm_mpi.evidence import fit_baseline, forecast_drives, held_out, shared_episodes, watch_drives
-from wm_mpi.gates import Gate, judge, table, verdict
+from wm_mpi.gates import Gate, judge, objection, table
 from wm_mpi.graph import build_decoder, build_memory, build_policy
 from wm_mpi.models.frozen import KerasPolicy
 from wm_mpi.models.training import Arrays, set_weights
 from wm_mpi.models.vae import Vae
 from wm_mpi.policy import GraphPolicy, Policy
+from wm_mpi.progress import Progress, log
 from wm_mpi.rundir import atomic_path, environment, write_json
 from wm_mpi.seeding import generator
 from wm_mpi.weights import load_weights
@@ -77,7 +77,7 @@ def judge_world(config: FreezeConfig, vae: Loaded, rnn: Loaded, data: Dataset) -
     drives = watch_drives(vae[0], data, unseen)
     gates, kl = judge(drives, fit_baseline(vae[0], data, trained), *forecast_drives(rnn[0], drives))
     print(table(gates))
-    said = verdict(gates)
+    said = objection(gates)
     if said and not config.force:
         raise UserError(f"{said}; or give --force to freeze it as it is")
     if said:
@@ -96,12 +96,12 @@ def build_graph(vae: Arrays, rnn: Arrays, data: Dataset, precision: str) -> tupl
     if difference > TOLERANCE:
         raise UserError(f"the fp32 graph differs from Keras by {difference:.2g}, more than {TOLERANCE:g}: report it, with "
                         "the versions that pip list prints")
-    print(f"fp32 equals Keras within {difference:.1g}")
+    log.info(f"fp32 equals Keras within {difference:.1g}")
     checks: dict[str, Any] = {"fp32_to_keras": difference}
     if precision == "fp32":
         return exact, checks
     moved, integers, measured = quantise_encoder(vae, *two_samples(data))
-    print(f"int8 against fp32, in units of V's sigma: {measured}")
+    log.info(f"int8 against fp32, in units of V's sigma: {measured}")
     checks["int8_to_fp32_in_sigmas"] = dataclasses.asdict(measured)
     return build_policy(moved, rnn, integers).SerializeToString(), checks
 
@@ -114,6 +114,7 @@ def sample_frames(data: Dataset) -> npt.NDArray[np.uint8]:
 
 def draw_samples(path: Path, vae: Vae, frames: npt.NDArray[np.uint8]) -> None:
     """A picture of frames above their reconstructions (through the mean of z)."""
+    import matplotlib  # half a second, and only here
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -140,10 +141,12 @@ def compare(frozen: Policy, reference: Policy, data: Dataset) -> float:
         frozen.assign(slot, parameters, slot)
         reference.assign(slot, parameters, slot)
     starts = [int(data.starts[episode]) for episode in rng.integers(0, len(data.starts), 4)]
-    worst = 0.0
-    for step in range(min(32, int(data.lengths.min()))):
-        seen = np.concatenate([data.read("frames", start + step, start + step + 1) for start in starts])
-        worst = max(worst, float(np.abs(frozen.act(seen) - reference.act(seen)).max()))
+    worst, steps = 0.0, min(32, int(data.lengths.min()))
+    with Progress(None, steps, unit="step", name="comparing with Keras") as progress:
+        for step in range(steps):
+            seen = np.concatenate([data.read("frames", start + step, start + step + 1) for start in starts])
+            worst = max(worst, float(np.abs(frozen.act(seen) - reference.act(seen)).max()))
+            progress.advance()
     return worst
 
 

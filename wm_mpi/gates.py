@@ -167,7 +167,7 @@ def table(gates: Sequence[Gate]) -> str:
     return "\n".join([head, *rows])
 
 
-def verdict(gates: Sequence[Gate]) -> str | None:
+def objection(gates: Sequence[Gate]) -> str | None:
     """A sentence on the gates that failed, None if all passed.
 
     Gates stand in the order in which one's failure brings about another's: an M cannot be judged where V sees nothing. So

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from wm_mpi.datasets import save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.pool import Outcome
+from wm_mpi.progress import log
 from wm_mpi.rollout import Played
 from wm_mpi.rundir import RunDir, append_jsonl, iterate_jsonl, read_jsonl, write_text
 from wm_mpi.strategy import Strategy
@@ -143,12 +144,12 @@ class History:
         for path in reversed(run.checkpoint_files()):
             data = path.read_bytes()
             if hashlib.sha256(data[32:]).digest() != data[:32]:
-                print(f"{path} is damaged, its hash does not match: falling back to the checkpoint before")
+                log.warning(f"{path} is damaged, its hash does not match: falling back to the checkpoint before")
                 path.unlink()
                 continue
             state, strategy = _unpack(path, data)
             history = cls(run, state, about)
-            print(f"resuming {run.path} after generation {strategy.generation}")
+            log.info(f"resuming {run.path} after generation {strategy.generation}")
             break
         else:
             if run.checkpoint_files() or (run.metrics.exists() and read_jsonl(run.metrics)):

@@ -20,7 +20,7 @@ SHOWN = 8
 
 def make_page(findings: Findings, footage: str = "") -> str:
     """The page; ``footage`` is HTML with films and dreams, where there is any."""
-    name = html.escape(findings.run.path.resolve().name)
+    name = html.escape(title(findings))
     style = resources.files("wm_mpi").joinpath("report.css").read_text()
     parts = [section("Learning", learning(findings)), section("Judgement on unseen tracks", judgement(findings)), footage,
              section("What V and M have learnt", models(findings.world)), section("Speed", speed(findings)),
@@ -61,6 +61,11 @@ def picture(path: Path, words: str) -> str:
     """A PNG inside the page."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f'<img src="data:image/png;base64,{data}" alt="{html.escape(words)}">'
+
+
+def title(findings: Findings) -> str:
+    """The run's name: the last two parts of its path, since the last one is often just "es"."""
+    return "/".join(findings.run.path.resolve().parts[-2:])
 
 
 def headline(findings: Findings) -> str:
@@ -128,8 +133,10 @@ def judgement(findings: Findings) -> str:
         return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {findings.run.path}")
     return curves.judgements(findings) + table(
         "All evaluations, oldest first (returns in points)",
-        ("environment", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max", "laps"),
-        [(f"{row['env']['env_id']}, at most {row['env']['max_frames']} frames", f"{row['generation']:,}",
+        ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",
+         "laps"),
+        [(f"{row['env']['env_id']}, at most {row['env']['max_frames']} frames", row.get("controller", "mean"),
+          f"{row['generation']:,}",
           str(len(row["returns"])), f"{row['mean']:.1f}", f"{row['std']:.1f}",
           f"{row['interval'][0]:.1f} to {row['interval'][1]:.1f}", f"{row['min']:.1f}", f"{row['median']:.1f}",
           f"{row['max']:.1f}", f"{row['laps']:.0%}") for row in findings.evaluations])

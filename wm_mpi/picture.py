@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 from wm_mpi.scene import Sight
 
 Picture = npt.NDArray[np.uint8]
-SIZE = (1152, 720)
+SIZE = (1140, 720)
 """Width and height of a board."""
 ROAD = (24, 56, 900, 600)
 """Left, top, width and height of the road on it."""
-VIEW = 180
-"""Edge of V's and M's pictures on it."""
+VIEW, PITCH, CAPTION = 168, 204, 24
+"""Edge of V's and M's pictures on it, from one to the next, and the height of what stands above each."""
 BACKGROUND, TEXT, MUTED, TROUGH = (20, 24, 29), (236, 240, 243), (151, 161, 171), (44, 51, 59)
 STEER, GAS, BRAKE = (90, 169, 255), (94, 199, 112), (238, 98, 76)
 VIEWS = ("seen", "reconstructed", "predicted")
@@ -36,18 +36,18 @@ class Board:
         draw.text((ROAD[0], 32), title, MUTED, _font(18), anchor="lm")
         self._column = ROAD[0] + ROAD[2] + 24
         for row, caption in enumerate(CAPTIONS):
-            draw.text((self._column, ROAD[1] + row * 200 + 6), caption, MUTED, _font(15), anchor="lm")
+            draw.text((self._column, ROAD[1] + row * PITCH + 10), caption, MUTED, _font(15), anchor="lm")
         self._bars = [(ROAD[0] + 60, "steer", STEER, -1), (ROAD[0] + 376, "gas", GAS, 0), (ROAD[0] + 700, "brake", BRAKE, 0)]
         for left, name, _, _ in self._bars:
             draw.text((left - 12, 688), name, MUTED, _font(15), anchor="rm")
             draw.rounded_rectangle((left, 681, left + 200, 695), 3, TROUGH)
 
     def draw(self, sight: Sight, track: str, note: str = "") -> Picture:
-        """A board uint8 [720, 1152, 3] with this sight; ``note`` stands in its last corner."""
+        """A board uint8 [720, 1140, 3] with this sight; ``note`` stands in its last corner."""
         board = self._ground.copy()
         board.paste(_resized(sight.road, ROAD[2], ROAD[3]), ROAD[:2])
         for row, name in enumerate(VIEWS):
-            board.paste(_resized(getattr(sight, name), VIEW, VIEW), (self._column, ROAD[1] + row * 200 + 20))
+            board.paste(_resized(getattr(sight, name), VIEW, VIEW), (self._column, ROAD[1] + row * PITCH + CAPTION))
         draw = ImageDraw.Draw(board)
         right = self._column + VIEW
         draw.text((right, 31), f"{sight.total:.1f}", TEXT, _font(26), anchor="rm")
@@ -72,7 +72,7 @@ def _bar(draw: ImageDraw.ImageDraw, left: int, colour: tuple[int, int, int], low
         draw.rectangle((round(ends[0]), 681, round(ends[1]), 695), colour)
     if lowest < 0:
         draw.line((zero, 678, zero, 698), MUTED)
-    draw.text((left + 212, 688), f"{value:.2f}".replace("-", "\N{MINUS SIGN}"), TEXT, _font(15), anchor="lm")
+    draw.text((left + 212, 688), f"{value:.2f}", TEXT, _font(15), anchor="lm")
 
 
 def _stamp(draw: ImageDraw.ImageDraw, title: str, line: str) -> None:
@@ -84,31 +84,26 @@ def _stamp(draw: ImageDraw.ImageDraw, title: str, line: str) -> None:
 
 
 class Moments:
-    """Keeps ``MOMENTS`` sights of an episode, evenly spread however long it turns out to be, in bounded memory."""
+    """Keeps small copies of an episode's sights for a sheet, evenly spread however long it turns out to be."""
 
     def __init__(self, title: str) -> None:
         """For an episode that ``title`` names."""
         self.title = title
-        self._kept: list[Sight] = []
+        self.chosen: list[Sight] = []
+        """Once the episode has ended: first, last, and what lies evenly between them, at most ``MOMENTS``."""
         self._every = 1
-        self.last: Sight | None = None
 
     def add(self, sight: Sight) -> None:
-        """The next sight; when too many are kept, every other one is let go."""
-        self.last = sight
-        if sight.frame % self._every == 0:
-            self._kept.append(sight)
-        if len(self._kept) > 8 * MOMENTS:
-            self._kept, self._every = self._kept[::2], self._every * 2
-
-    def chosen(self) -> list[Sight]:
-        """First, last, and what lies evenly between them; fewer where the episode was shorter."""
-        assert self.last is not None
-        kept = self._kept if self._kept[-1] is self.last else [*self._kept, self.last]
-        count = min(MOMENTS, len(kept))
-        wanted = np.linspace(0, self.last.frame, count)
-        frames = np.array([sight.frame for sight in kept])
-        return [kept[index] for index in np.unique(np.abs(frames[:, None] - wanted).argmin(axis=0))]
+        """The next sight; when many are kept, every other one is let go."""
+        if len(self.chosen) == 8 * MOMENTS:
+            self.chosen, self._every = self.chosen[::2], self._every * 2
+        if sight.frame % self._every == 0 or sight.ended:
+            road = np.asarray(_resized(sight.road, CELL, CELL * 2 // 3))
+            self.chosen.append(sight._replace(road=road))
+        if sight.ended:
+            frames = np.array([each.frame for each in self.chosen])
+            wanted = np.linspace(0, sight.frame, min(MOMENTS, len(frames)))
+            self.chosen = [self.chosen[index] for index in np.unique(np.abs(frames[:, None] - wanted).argmin(axis=0))]
 
 
 def contact_sheet(title: str, episodes: Sequence[Moments]) -> Image.Image:
@@ -121,15 +116,13 @@ def contact_sheet(title: str, episodes: Sequence[Moments]) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     draw.text((24, 34), title, TEXT, _font(22), anchor="lm")
     for number, episode in enumerate(episodes):
-        assert episode.last is not None
         top = 60 + band * number
-        lap = ", lap completed" if episode.last.lap else ""
-        end = f"return {episode.last.total:.1f} in {episode.last.frame} frames{lap}"
-        draw.text((24, top + 14), episode.title, TEXT, _font(16), anchor="lm")
-        draw.text((LEFT, top + 14), end, TEXT, _font(16), anchor="lm")
+        last = episode.chosen[-1]
+        end = f"{episode.title}: return {last.total:.1f} in {last.frame} frames{', lap completed' if last.lap else ''}"
+        draw.text((24, top + 14), end, TEXT, _font(16), anchor="lm")
         for (y, height), caption in zip(rows, ("the road", *CAPTIONS), strict=True):
             draw.text((24, top + 52 + y + height // 2), caption, MUTED, _font(14), anchor="lm")
-        for column, sight in enumerate(episode.chosen()):
+        for column, sight in enumerate(episode.chosen):
             x = LEFT + column * (CELL + GAP)
             draw.text((x, top + 39), f"frame {sight.frame}", MUTED, _font(14), anchor="lm")
             for (y, height), picture in zip(rows, (sight.road, *(getattr(sight, view) for view in VIEWS)), strict=True):

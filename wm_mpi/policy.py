@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from wm_mpi.errors import UserError
+from wm_mpi.rundir import kind_of
 
 ACTIONS = 3
 
@@ -40,7 +41,7 @@ def load_manifest(world: Path) -> dict[str, Any]:
     path = world / "manifest.json"
     again = "run python -m wm_mpi.freeze again to rebuild it"
     if not path.exists():
-        raise UserError(f"{world} is not a world, it has no manifest.json: give --world the directory that freeze wrote")
+        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote")
     try:
         manifest = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

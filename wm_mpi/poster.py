@@ -8,7 +8,7 @@ import numpy as np
 from wm_mpi.charts import compact
 from wm_mpi.curves import bins, paper_until, played
 from wm_mpi.findings import Findings
-from wm_mpi.page import glance, headline
+from wm_mpi.page import glance, headline, title
 from wm_mpi.rundir import atomic_path
 
 RUN, BEST, CHECK, PAPER, INK, SOFT, HAIR = "#0a64a4", "#00714f", "#b04500", "#666d76", "#1b1f24", "#555d68", "#dcdfe3"
@@ -42,7 +42,7 @@ def draw_poster(findings: Findings, path: Path) -> None:
 def write_glance(axes: Any, findings: Findings) -> None:
     """Name of the run and its figures in a row."""
     axes.set_axis_off()
-    axes.text(0, 1.75, findings.run.path.resolve().name, fontsize=16, fontweight="bold", transform=axes.transAxes)
+    axes.text(0, 1.75, title(findings), fontsize=16, fontweight="bold", transform=axes.transAxes)
     axes.text(0, 1.35, headline(findings), color=SOFT, transform=axes.transAxes)
     tiles = glance(findings) if findings.rows else [("", "no generation is finished yet", "")]
     for number, (name, value, _) in enumerate(tiles):

@@ -1,6 +1,10 @@
-"""Progress of long work: a bar with rate and ETA on a terminal, plain lines elsewhere and in a log file."""
+"""What a command says on its way: lines, and for long work a bar with rate and ETA. Results and errors are printed as ever.
+
+``log`` is the logger of all lines: INFO unless --quiet, DEBUG with --verbose. Used as a library, the package says nothing.
+"""
 
 import datetime
+import logging
 import sys
 import time
 from pathlib import Path
@@ -10,20 +14,43 @@ from tqdm import tqdm
 from wm_mpi.rundir import explained
 
 SILENCE = 30.0
-"""Without a terminal, a line at most so often (seconds)."""
+"""Without a terminal, a line at most so often (seconds), and at first after a third of that."""
+
+log = logging.getLogger("wm_mpi")
+
+
+def speak(level: int) -> None:
+    """Say lines of this level and above; DEBUG puts the time before each. Warnings go to stderr, all others to stdout."""
+    lines = _Lines()
+    lines.setFormatter(logging.Formatter("%(asctime)s  %(message)s" if level <= logging.DEBUG else "%(message)s",
+                                         "%Y-%m-%d %H:%M:%S"))
+    log.handlers[:] = [lines]
+    log.setLevel(level)
+    log.propagate = False
+
+
+class _Lines(logging.Handler):
+    """Prints lines, above whatever bar there is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        with tqdm.external_write_mode(file=stream):
+            print(self.format(record), file=stream, flush=True)
 
 
 class Progress:
-    """A bar over ``total`` units; ``line`` prints above it and appends to ``log``. Use it as a context manager."""
+    """A bar over ``total`` units; ``line`` says a line above it and appends it to a file. Use it as a context manager."""
 
-    def __init__(self, log: Path | None, total: int, done: int = 0, unit: str = "episode") -> None:
-        """Begin at ``done`` of ``total``; without a terminal there is no bar."""
-        self._log = log
-        self._said = time.monotonic()
-        self._began, self._total, self._unit = self._said, total, unit
+    def __init__(self, file: Path | None, total: int, done: int = 0, unit: str = "episode", name: str = "") -> None:
+        """Begin at ``done`` of ``total``; without a terminal there are lines in the place of a bar."""
+        self._file = file
+        self._began = time.monotonic()
+        self._due = self._began + SILENCE / 3
+        self._total, self._unit, self._name = total, unit, name
         self._done, self._new = done, 0
-        self._bar = tqdm(total=total, initial=done, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True,
-                         mininterval=0.5, smoothing=0.05)
+        hidden = None if log.isEnabledFor(logging.INFO) else True  # None: where there is no terminal
+        self._bar = tqdm(total=total, initial=done, unit=unit, desc=name or None, file=sys.stderr, disable=hidden,
+                         dynamic_ncols=True, mininterval=0.5, smoothing=0.05)
 
     def __enter__(self) -> "Progress":
         return self
@@ -31,22 +58,28 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def advance(self, units: int = 1) -> None:
-        """So many units more are done."""
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """So many units more are done; ``note`` stands at the end of the bar."""
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(units)
         self._new += units
         now = time.monotonic()
-        if self._bar.disable and now - self._said > SILENCE:
-            self._said, rate = now, self._new / (now - self._began)
-            left = self._total - self._done - self._new
-            print(f"{self._done + self._new:,} of {self._total:,} {self._unit}s, {rate:.1f}/s, "
-                  f"{left / max(rate, 1e-9) / 60:.0f} min left", flush=True)
+        if self._bar.disable and now > self._due:
+            self._due, rate = now + SILENCE, self._new / (now - self._began)
+            left = datetime.timedelta(seconds=round((self._total - self._done - self._new) / max(rate, 1e-9)))
+            log.info(f"{self._name}{': ' if self._name else ''}{self._done + self._new:,} of {self._total:,} {self._unit}s, "
+                     f"{rate:.1f}/s, {left} left{', ' if note else ''}{note}")
 
-    def line(self, text: str) -> None:
-        """Say a line, on the terminal and in the log with the time."""
-        with self._bar.external_write_mode(file=sys.stdout):
-            print(text, flush=True)
-        if self._log is not None:
+    def line(self, text: str, level: int = logging.INFO) -> None:
+        """Say a line, and write it to the file with the time, also where nobody hears it."""
+        self._due = time.monotonic() + SILENCE
+        log.log(level, text)
+        if self._file is not None:
             stamp = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
-            with explained(self._log, "written"), open(self._log, "a") as file:
+            with explained(self._file, "written"), open(self._file, "a") as file:
                 file.write(f"{stamp}  {text}\n")
+
+    def warn(self, text: str) -> None:
+        """A line that is said with --quiet, too."""
+        self.line(text, logging.WARNING)

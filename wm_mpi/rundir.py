@@ -22,6 +22,11 @@ PACKAGES = ("numpy", "gymnasium", "box2d", "cma", "onnxruntime", "h5py", "mpi4py
 
 TORN = ".wm_mpi-*.tmp"
 """What a kill -9 leaves of a write that ``atomic_path`` had begun."""
+KINDS = {"checkpoint": "it is a run of es", "manifest.json": "it is a world of freeze",
+         "shards": "it holds frames of collect", "latents.h5": "it holds latents of encode",
+         "weights.h5": "it holds a model of train_vae or train_rnn",
+         "es": "it holds a whole pipeline, of which es/ is the run and world/ the world"}
+"""What a directory is, by what is in it."""
 LOCK_PATIENCE = 5.0
 """How long a start waits for the lock of a command that is just ending (seconds)."""
 
@@ -136,6 +141,23 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return list(iterate_jsonl(path))
 
 
+def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a JSONL file. Unlike ``iterate_jsonl`` it leaves a torn last line: it may be in the making.
+
+    Raises:
+        UserError: unreadable or damaged.
+    """
+    if not path.exists():
+        return
+    with explained(path, "read"):
+        data = path.read_bytes()
+    for number, line in enumerate(data[:data.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
+
+
 def environment() -> dict[str, Any]:
     """Versions, host and processor, for the record of what produced a result."""
     versions: dict[str, str] = {}
@@ -204,6 +226,13 @@ def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[st
             torn.unlink(missing_ok=True)
     write_json(recorded, config)
     write_json(path / "environment.json", environment())
+
+
+def kind_of(path: Path) -> str:
+    """What a directory is, in words for whoever gave it where another was wanted."""
+    if not path.exists():
+        return "it does not exist"
+    return next((what for name, what in KINDS.items() if (path / name).exists()), "it is something else")
 
 
 class RunDir:

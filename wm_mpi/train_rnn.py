@@ -8,6 +8,7 @@ from wm_mpi.config import RnnConfig
 from wm_mpi.datasets import open_latents
 from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
+from wm_mpi.progress import log
 from wm_mpi.rundir import begin_directory
 from wm_mpi.weights import locate, resume, save
 
@@ -25,7 +26,7 @@ def main(config: RnnConfig) -> None:
         sequence = min(config.sequence, int(data.lengths.max()))
         epochs = -(-config.steps // config.steps_per_epoch)
         checks = max(1, min(10, config.steps_per_epoch // 10))
-        print(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
+        log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(MdnRnn(data.read("mu", 0, 1).shape[1], config.seed), config.learning_rate, out, CLIP)
         done = resume(trainer, out, data)
         for epoch in range(done + 1, epochs + 1):
@@ -33,7 +34,7 @@ def main(config: RnnConfig) -> None:
                 epoch, epochs,
                 sequence_batches(data, train, config.batch_size, sequence, config.steps_per_epoch, (config.seed, epoch)),
                 config.steps_per_epoch,
-                sequence_batches(data, held_out, config.batch_size, sequence, checks, (config.seed, 0)),
+                sequence_batches(data, held_out, config.batch_size, sequence, checks, (config.seed, 0)), checks,
                 lambda rows: locate(data, rows))
             save(trainer, out, epoch, data, {"kind": "rnn", "vae": data.about["vae"]})
         print(f"finished: {max(done, epochs)} epochs, weights in {out / 'weights.h5'}")

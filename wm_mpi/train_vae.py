@@ -8,6 +8,7 @@ from wm_mpi.config import VaeConfig
 from wm_mpi.datasets import open_frames
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae
+from wm_mpi.progress import log
 from wm_mpi.rundir import begin_directory
 from wm_mpi.weights import locate, resume, save
 
@@ -19,15 +20,15 @@ def main(config: VaeConfig) -> None:
         out = Path(config.out)
         begin_directory(out, config.values(), config.changeable_fields())
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
-        steps = frame_steps(data, train, config.batch_size)
-        print(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
+        steps, checks = (frame_steps(data, each, config.batch_size) for each in (train, held_out))
+        log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(Vae(config.kl_tolerance, config.seed), config.learning_rate, out)
         done = resume(trainer, out, data)
         for epoch in range(done + 1, config.epochs + 1):
             trainer.epoch(
                 epoch, config.epochs,
                 frame_batches(data, train, config.batch_size, config.buffer_frames, (config.seed, epoch)), steps,
-                frame_batches(data, held_out, config.batch_size, config.buffer_frames, None),
+                frame_batches(data, held_out, config.batch_size, config.buffer_frames, None), checks,
                 lambda rows: locate(data, rows))
             save(trainer, out, epoch, data, {"kind": "vae", "kl_tolerance": config.kl_tolerance})
         print(f"finished: {max(done, config.epochs)} epochs, weights in {out / 'weights.h5'}")

@@ -1,5 +1,6 @@
 """What a run has trained, and where to judge it: what evaluate, watch and whoever else drives a champion begin with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from wm_mpi.datasets import load_arrays
 from wm_mpi.envs import EnvSpec
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
-from wm_mpi.rundir import RunDir, read_json
+from wm_mpi.progress import log
+from wm_mpi.rundir import RunDir, kind_of, read_json, whole_lines
 from wm_mpi.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 
 
@@ -24,7 +26,11 @@ class Trained(NamedTuple):
     world: str | None
     deterministic: bool
     parameters: npt.NDArray[np.float64]
+    """The champion's: the mean of the search distribution, shape (parameters,)."""
+    best_candidate: npt.NDArray[np.float64]
+    """The candidate with the highest fitness of all generations."""
     generation: int
+    """The champion's."""
 
 
 def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int, lap_complete_percent: float | None,
@@ -34,18 +40,42 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
     Raises:
         UserError: not a run, no champion yet, or a world or environment that it was not trained in.
     """
-    directory = RunDir(run)
-    settings = read_json(directory.config, f"{directory.path} is not the directory of an es run")
-    if "popsize" not in settings:
-        raise UserError(f"{directory.path} is not the directory of an es run, its config.json is another command's")
+    directory, settings = open_run(run)
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
     spec = EnvSpec(env or settings["env"], max_frames, lap)
-    world = world or settings["world"]
     arrays, about = load_arrays(directory.champion,
                                 f"{directory.path} has no champion yet: let es finish a generation first")
+    if world is None and settings["world"] is not None and spec.name != "toy" and not Path(settings["world"]).exists():
+        raise UserError(f"{settings['world']}, the world of {directory.path}, is not there any more: say with --world where "
+                        "it is now")
+    world = world or settings["world"]
     check_world(world, about, spec, settings["env"])
+    generation, rows = int(about["generation"]), list(whole_lines(directory.metrics))
+    if not complete(rows, settings):
+        log.info(f"{directory.path} is not finished ({len(rows)} of {settings['generations']} generations): this is its "
+                 f"champion so far, of generation {generation}")
     return Trained(directory, settings, spec, world, settings["deterministic"] if deterministic is None else deterministic,
-                   arrays["parameters"], int(about["generation"]))
+                   arrays["parameters"], arrays["best_candidate"], generation)
+
+
+def open_run(path: str) -> tuple[RunDir, dict[str, Any]]:
+    """A run's directory and its configuration.
+
+    Raises:
+        UserError: it is something else.
+    """
+    run = RunDir(path)
+    settings = read_json(run.config, "restore it, or give another --run") if run.config.exists() else {}
+    if not isinstance(settings, dict) or "popsize" not in settings:
+        raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es")
+    return run, settings
+
+
+def complete(rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> bool:
+    """Whether a run with these metrics has its generations, or has reached what it was to stop at."""
+    target = settings.get("stop_at")
+    return bool(rows) and (rows[-1]["generation"] >= settings["generations"] or (
+        target is not None and any(row["eval_mean"] >= target for row in rows if "eval_mean" in row)))
 
 
 def check_world(world: str | None, champion: dict[str, Any], spec: EnvSpec, trained_in: str) -> None:

@@ -1,5 +1,6 @@
 """See the champion of a run drive: a film, a sheet of its moments, a page for browsers, or a window."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.cli import run_command
 from wm_mpi.config import WatchConfig
 from wm_mpi.errors import UserError
-from wm_mpi.film import Film
 from wm_mpi.picture import ROAD, SIZE, Board, Moments, contact_sheet
 from wm_mpi.progress import Progress
 from wm_mpi.rundir import atomic_path
@@ -64,7 +64,7 @@ def get_in(config: WatchConfig, trained: Trained) -> Drive:
         raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
     kind = DreamDrive if config.dream else Drive
     car = kind(trained.world, trained.parameters, trained.deterministic, config.max_frames,
-               trained.spec.lap_complete_percent, trained.settings["width"], ROAD[:1:-1])
+               trained.spec.lap_complete_percent, trained.settings["width"], (ROAD[3], ROAD[2]))
     if isinstance(car, DreamDrive):
         car.temperature = config.temperature
     return car
@@ -79,30 +79,31 @@ def title(config: WatchConfig, trained: Trained) -> str:
 
 def film_and_sheet(car: Drive, seeds: list[EpisodeSeed], title: str, video: Path | None, sheet: Path | None,
                    max_frames: int) -> None:
-    """Drive all tracks once, into the files that are wanted."""
+    """Drive all tracks once, into the files that are wanted; both are begun first, so that a bad place is said at once."""
     episodes = [Moments(f"track {seed.track}") for seed in seeds]
-    with Progress(None, len(seeds) * max_frames, unit="frame") as progress:
-        if video:
-            board = Board(title)
-            with Film(video, SIZE, FPS) as film:
-                for moments, sight in drive(car, seeds, episodes, progress, max_frames):
-                    film.add(board.draw(sight, moments.title), REST if sight.ended else 1)
-        else:
-            for _ in drive(car, seeds, episodes, progress, max_frames):
-                pass
+    board, film, unfinished = Board(title), None, None
+    with Progress(None, len(seeds) * max_frames, unit="frame") as progress, contextlib.ExitStack() as files:
         if sheet:
-            with atomic_path(sheet) as temporary:
-                contact_sheet(title, episodes).save(temporary, "PNG")
+            unfinished = files.enter_context(atomic_path(sheet))
+        if video:
+            from wm_mpi.film import Film  # loads PyAV
+
+            film = files.enter_context(Film(video, SIZE, FPS))
+        for moments, sight in drive(car, seeds, episodes, progress, max_frames):
+            moments.add(sight)
+            if film:
+                film.add(board.draw(sight, moments.title), REST if sight.ended else 1)
+        if unfinished:
+            contact_sheet(title, episodes).save(unfinished, "PNG")
     print(f"finished: {' and '.join(str(path) for path in (video, sheet) if path)}")
 
 
 def drive(car: Drive, seeds: list[EpisodeSeed], episodes: list[Moments], progress: Progress,
           max_frames: int) -> Iterator[tuple[Moments, Sight]]:
-    """Every sight of every episode, whose moments are kept on the way."""
+    """Every sight of every episode, with what its moments are kept in."""
     for seed, moments in zip(seeds, episodes, strict=True):
         sight = car.reset(seed)
         while True:
-            moments.add(sight)
             yield moments, sight
             if sight.ended:
                 break

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from wm_mpi.datasets import Dataset, load_arrays, save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.models.training import Arrays, Trainer, get_weights
+from wm_mpi.progress import log
 
 
 def resume(trainer: Trainer, out: Path, data: Dataset) -> int:
@@ -26,7 +27,7 @@ def resume(trainer: Trainer, out: Path, data: Dataset) -> int:
             raise UserError(f"{path} was trained on another data set than {data.path}: give another --out")
         trainer.restore(arrays, str(path))
         done = int(about["epoch"])
-        print(f"resuming after epoch {done}")
+        log.info(f"resuming after epoch {done}")
     trainer.rewind_history(done)
     return done
 

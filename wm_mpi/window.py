@@ -25,6 +25,9 @@ ARROWS = (pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN)
 class Window:
     """One car in a window. Space pauses, the arrow keys drive while one is held, n begins the next track, q quits."""
 
+    sight: Sight
+    """What is shown."""
+
     def __init__(self, car: Drive, seeds: Sequence[EpisodeSeed], board: Board) -> None:
         """Open the window.
 
@@ -100,7 +103,7 @@ class Window:
     def _next(self) -> None:
         self._number += 1
         self._seed = self._seeds[self._number % len(self._seeds)]
-        self.sight: Sight = self._car.reset(self._seed)
+        self.sight = self._car.reset(self._seed)
         self._rest, self._wheel = REST, (0.0, 0.0, 0.0)
 
     def _draw(self, note: str) -> None:

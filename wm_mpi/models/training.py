@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,9 +11,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from wm_mpi.errors import UserError
+from wm_mpi.progress import Progress, log
 from wm_mpi.rundir import append_jsonl, read_jsonl, write_text
 
 Arrays = dict[str, npt.NDArray]
@@ -88,8 +87,8 @@ class Trainer:
         write_text(self.history, "".join(json.dumps(row) + "\n" for row in rows))
 
     def epoch(self, epoch: int, epochs: int, train: Iterable[Batch], steps: int, validation: Iterable[Batch],
-              locate: Callable[[npt.NDArray], str]) -> dict[str, float]:
-        """Train one epoch, validate, and log both.
+              checks: int, locate: Callable[[npt.NDArray], str]) -> dict[str, float]:
+        """Train one epoch of ``steps`` batches, validate on ``checks``, and log both.
 
         Raises:
             UserError: the loss is not finite; ``locate`` turns the batch's rows into words.
@@ -97,19 +96,18 @@ class Trainer:
         began = time.perf_counter()
         self.model.reset_metrics()
         logs: dict[str, float] = {}
-        with tqdm(total=steps, desc=f"epoch {epoch}/{epochs}", unit="step", file=sys.stderr, mininterval=0.5,
-                  disable=None) as bar:
+        held_out: dict[str, float] = {}
+        with Progress(None, steps + checks, unit="step", name=f"epoch {epoch}/{epochs}") as progress:
             for batch in train:
                 logs = self.model.train_on_batch(batch.arrays, return_dict=True)
                 _require_finite(logs, batch, locate)
-                bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
-                bar.update()
-        seconds = time.perf_counter() - began
-        self.model.reset_metrics()
-        held_out: dict[str, float] = {}
-        for batch in validation:
-            held_out = self.model.test_on_batch(batch.arrays, return_dict=True)
-            _require_finite(held_out, batch, locate)
+                progress.advance(note=f"loss {float(logs['loss']):.3f}")
+            seconds = time.perf_counter() - began
+            self.model.reset_metrics()
+            for batch in validation:
+                held_out = self.model.test_on_batch(batch.arrays, return_dict=True)
+                _require_finite(held_out, batch, locate)
+                progress.advance(note="validation")
         row = {"epoch": epoch, "seconds": round(seconds, 3),
                **{name: float(value) for name, value in logs.items()},
                **{f"val_{name}": float(value) for name, value in held_out.items()}}
@@ -118,8 +116,7 @@ class Trainer:
             for name, value in row.items():
                 if name != "epoch":
                     board.add_scalar(name, value, epoch)
-        print(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {row[name]:.4g}" for name in row if name != "epoch"),
-              flush=True)
+        log.info(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {row[name]:.4g}" for name in row if name != "epoch"))
         return row
 
 

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import llvmlite.binding
 import numba
+
+from wm_mpi.progress import log
 
 _READY = "compiled"
 
@@ -63,6 +64,6 @@ def compiling() -> Iterator[None]:
         with contextlib.suppress(OSError):  # file systems without locks: each compiles for itself, no harm
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
-            print("compiling the CarRacing engine, once on this machine (about a minute)", file=sys.stderr, flush=True)
+            log.warning("compiling the CarRacing engine, once on this machine (about a minute)")
         yield
         ready.touch()

@@ -1,0 +1,81 @@
+"""What played test tracks say of a controller: scores with intervals, pairs on the same tracks, and what solved means."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.envs import EnvSpec
+from wm_mpi.rollout import Played
+from wm_mpi.seeding import EpisodeSeed, generator
+
+RESAMPLES = 10_000
+MEMORY = 1_000_000
+"""Values drawn at once (8 MB)."""
+SOLVED_MEAN, SOLVED_TRACKS = 900.0, 100
+"""CarRacing counts as solved by a mean of 900 points over 100 tracks, as Gymnasium's documentation and the paper have it."""
+Result = dict[str, Any]
+
+
+def judge(played: Sequence[Played], spec: EnvSpec, seeds: Sequence[EpisodeSeed]) -> Result:
+    """The result as JSON values: returns in points, the interval a 95 % bootstrap of the mean."""
+    returns = np.array([each.total for each in played])
+    low, high = bootstrap_interval(returns)
+    return {"mean": float(returns.mean()), "std": float(returns.std()), "interval": [low, high],
+            "min": float(returns.min()), "median": float(np.median(returns)), "max": float(returns.max()),
+            "laps": float(np.mean([each.lap for each in played])), "returns": returns.tolist(),
+            "frames": [each.frames for each in played], "tracks": [seed.track for seed in seeds], "env": spec.describe(),
+            "solved": bool(spec.name != "toy" and len(returns) >= SOLVED_TRACKS and returns.mean() >= SOLVED_MEAN)}
+
+
+def compare(first: Result, second: Result) -> Result:
+    """Two results on the same tracks: first minus second, track by track, with a paired interval.
+
+    Raises:
+        ValueError: other tracks.
+    """
+    if first["tracks"] != second["tracks"]:
+        raise ValueError("only results on the same tracks can be paired")
+    differences = np.array(first["returns"]) - np.array(second["returns"])
+    low, high = bootstrap_interval(differences)
+    return {"difference": float(differences.mean()), "interval": [low, high], "std": float(differences.std()),
+            "won": float(np.mean(differences > 0)), "drawn": float(np.mean(differences == 0)), "tracks": len(differences)}
+
+
+def bootstrap_interval(values: npt.NDArray[np.float64], share: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap (Efron) of the mean, with a fixed seed."""
+    rng = generator(95)
+    rows = max(1, MEMORY // len(values))
+    means = [values[rng.integers(len(values), size=(min(rows, RESAMPLES - first), len(values)))].mean(axis=1)
+             for first in range(0, RESAMPLES, rows)]
+    low, high = np.quantile(np.concatenate(means), [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def describe(result: Result) -> str:
+    """The lines that people read of one result."""
+    env, (low, high), tracks = result["env"], result["interval"], len(result["returns"])
+    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test tracks "
+            f"(95 % interval of the mean {low:.1f} to {high:.1f}; min {result['min']:.1f}, median {result['median']:.1f}, "
+            f"max {result['max']:.1f}; {round(result['laps'] * tracks)} of {tracks} laps completed, {result['laps']:.0%})\n"
+            f"{result['what']}, {env['env_id']}, lap at {env['lap_complete_percent']:.0%} of tiles, at most "
+            f"{env['max_frames']} frames{solved(result)}")
+
+
+def solved(result: Result) -> str:
+    """Whether that is solved, in words."""
+    if result["env"]["env"] == "toy":
+        return ""
+    if result["solved"]:
+        return f"\nsolved: a mean of at least {SOLVED_MEAN:.0f} over at least {SOLVED_TRACKS} tracks" + (
+            "" if result["interval"][0] >= SOLVED_MEAN else f", though the interval reaches below {SOLVED_MEAN:.0f}")
+    return f"\nnot solved: that takes a mean of at least {SOLVED_MEAN:.0f} over at least {SOLVED_TRACKS} tracks"
+
+
+def describe_pair(pair: Result) -> str:
+    """The line that people read of two results."""
+    low, high = pair["interval"]
+    clear = "" if low > 0 or high < 0 else ": no difference is shown"
+    return (f"{pair['first']} minus {pair['second']}: {pair['difference']:+.1f} points on the same {pair['tracks']} tracks "
+            f"(95 % paired interval {low:+.1f} to {high:+.1f}{clear}; better on {pair['won']:.0%})")
