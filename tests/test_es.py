@@ -163,7 +163,7 @@ def test_runs_and_their_candidates_on_the_same_tracks(pipeline: Path, copied: Pa
     """Two runs in two worlds, the mean and the best candidate of each: alone and compared, the returns are the same."""
     flags = ("es", "--preset", "smoke", "--max-frames", 30, "--generations", 1)
     succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
-            copied / "world", "--precision", "fp32")
+            copied / "world", "--precision", "fp32", "--force")
     runs = [tmp_path / "one", tmp_path / "two"]
     for run, place in zip(runs, (pipeline, copied), strict=True):
         succeed(*flags, "--world", place / "world", "--out", run)
