@@ -71,7 +71,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     succeed("train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae")
     succeed("encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents")
     succeed("train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn")
-    succeed("freeze", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames", "--out", out / "world")
+    succeed("freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
+            "--out", out / "world")
     return out
 
 

@@ -62,7 +62,7 @@ def test_a_dream_begins_with_the_real_first_frame(pipeline: Path) -> None:
     real, _ = make_env(EnvSpec("fast"), 2).reset(seed=[11, 12])
     _, z = WorldPolicy(world, 2, deterministic=True).look(real)
     first, infos = DreamVector(world, 2).reset(seed=11)
-    np.testing.assert_array_equal(first, Insight(world).decode(z))
+    np.testing.assert_array_equal(first, Insight.of(world).decode(z))
     assert infos == {}
 
 

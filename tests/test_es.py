@@ -89,7 +89,7 @@ def test_another_world_is_refused(copied: Path) -> None:
     arguments = ("es", "--preset", "smoke", "--world", copied / "world", "--max-frames", 5, "--out", copied / "run")
     succeed(*arguments, "--generations", 1)
     succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
-            copied / "world", "--precision", "fp32")
+            copied / "world", "--precision", "fp32", "--force")
     assert "world_sha256" in refuse(*arguments, "--generations", 2)
     assert "another world than the champion was trained in" in refuse("evaluate", "--run", copied / "run")
 
@@ -164,7 +164,7 @@ def test_runs_and_their_candidates_on_the_same_tracks(pipeline: Path, copied: Pa
     """Two runs in two worlds, the mean and the best candidate of each: alone and compared, the returns are the same."""
     flags = ("es", "--preset", "smoke", "--max-frames", 30, "--generations", 1)
     succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
-            copied / "world", "--precision", "fp32")
+            copied / "world", "--precision", "fp32", "--force")
     runs = [tmp_path / "one", tmp_path / "two"]
     for run, place in zip(runs, (pipeline, copied), strict=True):
         succeed(*flags, "--world", place / "world", "--out", run)

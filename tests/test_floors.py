@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "wm_mpi"
 FLOORS = {
     0: {"errors", "config", "cli", "rundir", "seeding", "single_thread", "progress", "registration", "__init__"},
     1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize",
-        "charts", "film"},
-    2: {"rollout", "history", "recording", "weights", "calibration", "checkup",
+        "measures", "charts", "film"},
+    2: {"rollout", "history", "recording", "weights", "calibration", "evidence", "gates", "checkup",
         "insight", "dream", "scene", "picture", "window", "trained", "verdict",
         "serving", "findings", "curves", "page", "poster", "footage"},
     3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "evaluate", "watch", "report", "doctor", "__main__"},

@@ -180,7 +180,7 @@ def test_memory_equals_keras_over_many_steps(pipeline: Path) -> None:
 def test_the_policy_and_memory_remember_alike(pipeline: Path) -> None:
     """``look`` is ``act`` to the last bit; M's own graph takes the same step."""
     acting, looking = (WorldPolicy(pipeline / "world", 2) for _ in range(2))
-    insight = Insight(pipeline / "world")
+    insight = Insight.of(pipeline / "world")
     for policy in (acting, looking):
         for slot in range(2):
             policy.assign(slot, np.random.default_rng(slot).normal(0, 0.3, 867), noise=9)
@@ -201,10 +201,10 @@ def test_who_looks_inside_a_damaged_world_is_told(copied: Path) -> None:
     (copied / "world" / "rnn.h5").write_bytes(b"no weights")
     WorldPolicy(copied / "world", 1)  # drives as ever
     with pytest.raises(UserError, match="rnn.h5 is damaged, its SHA-256 .*freeze again"):
-        Insight(copied / "world")
+        Insight.of(copied / "world")
     (copied / "world" / "vae.h5").unlink()
     with pytest.raises(UserError, match="vae.h5 is missing.*freeze again"):
-        Insight(copied / "world")
+        Insight.of(copied / "world")
 
 
 def test_noise_is_sampled_with_sigma(pipeline: Path) -> None:
@@ -267,7 +267,7 @@ def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> N
     losses = [json.loads(line) for line in (tmp_path / "rnn" / "history.jsonl").read_text().splitlines()]
     assert losses[-1]["val_loss"] < losses[0]["val_loss"]
     assert "fp32 equals Keras" in succeed("freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data",
-                                       pipeline / "frames", "--out", tmp_path / "world", env=env)
+                                       pipeline / "frames", "--out", tmp_path / "world", "--force", env=env)
 
 
 def test_v_and_m_that_do_not_fit(copied: Path) -> None:

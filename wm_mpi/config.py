@@ -159,7 +159,12 @@ class RnnConfig(TrainingOptions, Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FreezeConfig(Command):
-    """Join V and M into world/: policy.onnx for the ranks, a manifest, and sample frames with their reconstructions."""
+    """Join V and M into world/: policy.onnx for the ranks, a manifest, and sample frames with their reconstructions.
+
+    Before that, gates judge both on drives that they have not seen; one that fails stops here and says what is wrong.
+    """
+
+    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"force": True}}
 
     vae: Out
     """Directory of train_vae."""
@@ -171,6 +176,8 @@ class FreezeConfig(Command):
     """Directory to write: the world."""
     precision: Literal["int8", "fp32"] = "int8"
     """Number format of V's convolutions in policy.onnx: int8 is 2 to 3 times as fast and must pass a gate."""
+    force: bool = False
+    """Write the world even if gates fail; the manifest tells which."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

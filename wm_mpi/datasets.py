@@ -233,10 +233,10 @@ class Dataset:
         except (OSError, KeyError) as error:
             raise UserError(f"{self.path}: rows {start}..{stop} of {field} cannot be read ({_reason(error)})") from None
 
-    def fingerprint(self) -> str:
-        """Identity of the data set: its episodes, and how they were made."""
+    def fingerprint(self, **more: str) -> str:
+        """Identity of the data set: its episodes, and how they were made; ``vae`` gives that of their latents."""
         import hashlib
-        digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps({**self.about, **more}, sort_keys=True).encode())
         for column in ("seed", "length", "return"):
             digest.update(np.ascontiguousarray(self.table[column]).tobytes())
         return digest.hexdigest()[:16]

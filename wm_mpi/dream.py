@@ -47,7 +47,7 @@ class DreamVector(VectorEnv):
         self.num_envs = width
         self.temperature = temperature
         self._max_frames = max_frames
-        self._insight = Insight(world)
+        self._insight = Insight.of(world)
         self._encoder = WorldPolicy(world, width, deterministic=True)
         self._road = make_env(EnvSpec("fast", max_frames), width)
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)

@@ -14,6 +14,8 @@ from wm_mpi.cli import run_command
 from wm_mpi.config import FreezeConfig
 from wm_mpi.datasets import Dataset, open_frames
 from wm_mpi.errors import UserError
+from wm_mpi.evidence import fit_baseline, forecast_drives, held_out, shared_episodes, watch_drives
+from wm_mpi.gates import Gate, judge, objection, table
 from wm_mpi.graph import build_policy
 from wm_mpi.models.frozen import KerasPolicy
 from wm_mpi.models.training import Arrays, set_weights
@@ -24,13 +26,15 @@ from wm_mpi.rundir import atomic_path, environment, write_json
 from wm_mpi.seeding import generator
 from wm_mpi.weights import load_weights
 
+Loaded = tuple[Arrays, dict[str, Any]]
+"""Weights, and what is recorded with them."""
 SAMPLES = 16
 TOLERANCE = 1e-4
 """Largest difference allowed between the fp32 graph's actions and Keras's."""
 
 
 def main(config: FreezeConfig) -> None:
-    """Build and check the graph; then write the world, its manifest last: without one it is no world."""
+    """Judge V and M, build and check the graph; then write the world, its manifest last: without one it is no world."""
     vae_weights, vae_about = load_weights(config.vae, "vae")
     rnn_weights, rnn_about = load_weights(config.rnn, "rnn")
     if rnn_about["vae"] != vae_about["sha256"]:
@@ -38,6 +42,7 @@ def main(config: FreezeConfig) -> None:
                         "train_rnn with this V, or give the V that encode used")
     world = Path(config.out)
     with open_frames(config.data) as data:
+        gates, kl = judge_world(config, (vae_weights, vae_about), (rnn_weights, rnn_about), data)
         graph, checks = build_graph(vae_weights, rnn_weights, data, config.precision)
         vae = Vae()
         set_weights(vae, vae_weights, config.vae)
@@ -49,12 +54,32 @@ def main(config: FreezeConfig) -> None:
                 shutil.copyfile(Path(directory) / "weights.h5", temporary)
         draw_samples(world / "samples.png", vae, sample_frames(data))
         write_json(world / "manifest.json", {
-            "format": 1, "precision": config.precision, "checks": checks, "env": vae_about["env"],
+            "format": 1, "precision": config.precision, "checks": checks,
+            "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
             "shapes": {"frames": [64, 64, 3], "latents": 32, "hidden": 256, "parameters": 867},
             "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
             "files": {name: hashlib.sha256((world / name).read_bytes()).hexdigest()
                       for name in ("policy.onnx", "vae.h5", "rnn.h5", "samples.png")}})
     print(f"finished: world in {world}, {config.precision}; look at {world / 'samples.png'}")
+
+
+def judge_world(config: FreezeConfig, vae: Loaded, rnn: Loaded, data: Dataset) -> tuple[list[Gate], list[float]]:
+    """Print how V and M do on drives that they have not seen; gives the gates, and the KL of each latent (nats).
+
+    Raises:
+        UserError: a gate fails, and there is no --force.
+    """
+    splits = [held_out(config.vae, vae[1]["data"], data), held_out(config.rnn, rnn[1]["data"], data, vae[1]["sha256"])]
+    trained, unseen = (shared_episodes(*each) for each in zip(*splits, strict=True))
+    drives = watch_drives(vae[0], data, unseen)
+    gates, kl = judge(drives, fit_baseline(vae[0], data, trained), *forecast_drives(rnn[0], drives))
+    print(table(gates))
+    said = objection(gates)
+    if said and not config.force:
+        raise UserError(f"{said}; or give --force to freeze it as it is")
+    if said:
+        print(f"frozen all the same, as --force says: {said}")
+    return gates, kl
 
 
 def build_graph(vae: Arrays, rnn: Arrays, data: Dataset, precision: str) -> tuple[bytes, dict[str, Any]]:

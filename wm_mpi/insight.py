@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.datasets import load_arrays
-from wm_mpi.graph import build_decoder, build_memory
-from wm_mpi.policy import load_manifest, open_session, read_part
+from wm_mpi.graph import Weights, build_decoder, build_memory
+from wm_mpi.policy import ACTIONS, load_manifest, open_session, read_part
 
 
 class Forecast(NamedTuple):
@@ -36,31 +36,40 @@ class Forecast(NamedTuple):
 
 
 class Insight:
-    """V's decoder and M with all its heads, of a world, in fp32."""
+    """V's decoder and M with all its heads, in fp32, or one of the two."""
 
-    def __init__(self, world: str | Path) -> None:
-        """Build both from the weights that lie in the world.
+    def __init__(self, vae: Weights | None = None, rnn: Weights | None = None) -> None:
+        """Build what weights are given for."""
+        self._decoder, self._memory = (
+            None if weights is None else open_session(build(weights).SerializeToString())
+            for weights, build in ((vae, build_decoder), (rnn, build_memory)))
+        if rnn is not None:
+            self.hidden = rnn["lstm/recurrent_kernel"].shape[0]
+            self.latents = rnn["lstm/kernel"].shape[0] - ACTIONS
+
+    @classmethod
+    def of(cls, world: str | Path) -> "Insight":
+        """Both, from the weights that lie in a world.
 
         Raises:
             UserError: not a world, or damaged.
         """
-        world = Path(world)
-        manifest = load_manifest(world)
-        self.latents, self.hidden = int(manifest["shapes"]["latents"]), int(manifest["shapes"]["hidden"])
-        self._decoder = open_session(build_decoder(_weights(world, manifest, "vae.h5")).SerializeToString())
-        self._memory = open_session(build_memory(_weights(world, manifest, "rnn.h5")).SerializeToString())
+        manifest = load_manifest(Path(world))
+        return cls(*(_weights(Path(world), manifest, name) for name in ("vae.h5", "rnn.h5")))
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Frames [B, 64, 64, 3] that latents [B, 32] stand for."""
+        assert self._decoder is not None
         return self._decoder.run(["frames"], {"z": z})[0]
 
     def expect(self, z: npt.NDArray[np.float32], actions: npt.NDArray, h: npt.NDArray[np.float32],
                c: npt.NDArray[np.float32]) -> Forecast:
         """One step of M on latents [B, 32] and actions [B, 3] from state h, c [B, 256]."""
+        assert self._memory is not None
         names = ["h_next", "c_next", "logmix", "mean", "logstd", "reward", "termination"]
         return Forecast(*self._memory.run(names, {"z": z, "actions": actions.astype(np.float32), "h": h, "c": c}))
 
 
-def _weights(world: Path, manifest: dict[str, Any], name: str) -> dict[str, npt.NDArray]:
+def _weights(world: Path, manifest: dict[str, Any], name: str) -> Weights:
     read_part(world, manifest, name)
     return load_arrays(world / name, "run python -m wm_mpi.freeze again to rebuild it")[0]

@@ -69,7 +69,7 @@ class Drive:
         Raises:
             UserError: not a world, or damaged.
         """
-        self._insight = Insight(world)
+        self._insight = Insight.of(world)
         self._policy = WorldPolicy(world, width, deterministic)
         self._parameters = parameters
         self._frames = np.zeros((width, 64, 64, 3), np.uint8)

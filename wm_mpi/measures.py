@@ -1,0 +1,127 @@
+"""What the gates measure, as plain functions of arrays: of latents, pictures, mixtures and forecasts. NumPy only."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+CAR = (slice(48, 60), slice(28, 36))
+"""Rows and columns of a frame in which the car is always drawn."""
+
+Array = npt.NDArray[np.float64]
+Masks = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+
+
+def latent_kl(mu: npt.NDArray, logvar: npt.NDArray) -> Array:
+    """Mean divergence from the standard normal of each latent (nats), of mu and logvar [N, L]."""
+    mu, logvar = mu.astype(np.float64), logvar.astype(np.float64)
+    return 0.5 * (mu**2 + np.exp(logvar) - logvar - 1).mean(axis=0)
+
+
+def regions(frames: npt.NDArray[np.uint8]) -> Masks:
+    """Pixels of the road's edge, of the car and of the grass, bool [N, 64, 64] each.
+
+    Grass is far greener than red (102, 204, 102 and lighter), road as green as red, the car redder than green; kerbs are
+    red as well, but never where the car is. An edge is a pixel with grass and road among its eight neighbours and itself.
+    """
+    red, green = frames[..., 0].astype(np.int16), frames[..., 1].astype(np.int16)
+    grass = green - red > 70
+    road = (abs(green - red) < 20) & (green > 60) & (green < 140)
+    car = np.zeros_like(grass)
+    car[:, *CAR] = (red - green > 20)[:, *CAR]
+    return _spread(grass) & _spread(road), car, grass & ~_spread(road)
+
+
+def _spread(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Where the mask, or one of the eight neighbours, is set."""
+    framed = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+    rows = framed[:, :-2] | framed[:, 1:-1] | framed[:, 2:]
+    return rows[:, :, :-2] | rows[:, :, 1:-1] | rows[:, :, 2:]
+
+
+def error_share(seen: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8], reference: npt.NDArray,
+                mask: npt.NDArray[np.bool_]) -> float:
+    """Squared error of ``painted`` at the mask's pixels over that of ``reference``; all [N, 64, 64, 3]; NaN without any."""
+    truth = seen[mask].astype(np.float64)
+    if not len(truth):
+        return math.nan
+    return float(((painted[mask] - truth) ** 2).sum() / max(((reference[mask] - truth) ** 2).sum(), 1e-9))
+
+
+def mixture_nll(logmix: npt.NDArray, mean: npt.NDArray, logstd: npt.NDArray, z: npt.NDArray) -> Array:
+    """Negative log likelihood (nats) of z [N, L] under mixtures [N, L, K] with normalised weights: [N, L]."""
+    scaled = (z[..., None].astype(np.float64) - mean) * np.exp(-logstd.astype(np.float64))
+    terms = logmix - 0.5 * scaled**2 - logstd - 0.5 * math.log(2 * math.pi)
+    largest = terms.max(axis=-1)
+    return -largest - np.log(np.exp(terms - largest[..., None]).sum(axis=-1))
+
+
+def mixture_cdf(logmix: npt.NDArray, mean: npt.NDArray, logstd: npt.NDArray, z: npt.NDArray) -> Array:
+    """Probability integral transform: the mixture's share below z [N, L]. Uniform on 0..1 where the mixture is right."""
+    scaled = (z[..., None].astype(np.float64) - mean) * np.exp(-logstd.astype(np.float64))
+    return (np.exp(logmix.astype(np.float64)) * _normal_cdf(scaled)).sum(axis=-1)
+
+
+def _normal_cdf(x: Array) -> Array:
+    """Of the standard normal, by interpolation between 4,001 points; within 1e-6."""
+    return np.interp(x, _GRID, _CDF)
+
+
+_GRID = np.linspace(-8, 8, 4001)
+_CDF = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in _GRID])
+
+
+def repeat_nll(z: npt.NDArray, next_z: npt.NDArray, step: Array) -> Array:
+    """Negative log likelihood (nats) of the next z [N, L] under Gaussians of width ``step`` [L] around the last: [N, L]."""
+    scaled = (next_z.astype(np.float64) - z) / step
+    return 0.5 * scaled**2 + np.log(step) + 0.5 * math.log(2 * math.pi)
+
+
+def distance_from_uniform(values: npt.NDArray) -> Array:
+    """Kolmogorov and Smirnov's distance of each column of ``values`` [N, L], within 0..1, from the uniform: [L]."""
+    ordered, count = np.sort(values, axis=0), len(values)
+    below = np.arange(count)[:, None] / count
+    return np.maximum(ordered - below, below + 1 / count - ordered).max(axis=0)
+
+
+def inside(values: npt.NDArray, share: float) -> float:
+    """How many of ``values`` (0..1) lie in the central ``share`` of the unit interval (fraction)."""
+    return float((np.abs(values - 0.5) <= share / 2).mean())
+
+
+def huber(error: npt.NDArray) -> float:
+    """Mean Huber loss with delta 1, as M's reward head is trained."""
+    size = np.abs(error.astype(np.float64))
+    return float(np.where(size < 1, 0.5 * size**2, size - 0.5).mean())
+
+
+def huber_centre(values: npt.NDArray) -> float:
+    """The constant with the least Huber loss (delta 1) to ``values`` [N], by bisection."""
+    low, high = float(values.min()), float(values.max())
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if np.clip(middle - values, -1, 1).sum(dtype=np.float64) > 0 else (middle, high)
+    return (low + high) / 2
+
+
+def order(values: npt.NDArray, happened: npt.NDArray[np.bool_]) -> float:
+    """Of all pairs of a row where it happened and one where not, the share in which ``values`` [N] puts the first above.
+
+    That is the area under the ROC curve; 0.5 for a constant, NaN where it happened never or always.
+    """
+    distinct, place = np.unique(values, return_inverse=True)
+    yes = np.bincount(place[happened], minlength=len(distinct))
+    no = np.bincount(place[~happened], minlength=len(distinct))
+    pairs = float(yes.sum()) * float(no.sum())
+    return float((yes * (no.cumsum() - no / 2)).sum() / pairs) if pairs else math.nan
+
+
+def cross_entropy(logit: npt.NDArray, happened: npt.NDArray[np.bool_]) -> float:
+    """Mean cross-entropy (nats) of logits [N] with what happened."""
+    logit = logit.astype(np.float64)
+    return float((np.logaddexp(0, logit) - logit * happened).mean())
+
+
+def rms(values: npt.NDArray) -> float:
+    """Root of the mean square, NaN of nothing."""
+    return math.sqrt(float(np.square(values, dtype=np.float64).mean())) if values.size else math.nan
