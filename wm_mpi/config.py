@@ -77,6 +77,13 @@ class CollectConfig(EpisodeOptions, Command):
     policy: str = "random"
     """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
+    exploration: float = 0.0
+    """How far a champion strays: each episode adds smooth noise of a strength drawn between 0 and this to what its
+    controller says, before the squashing (0: not at all; 1 is a good deal)."""
+    mix: str | None = dataclasses.field(default=None, metadata=changeable())
+    """Directory of an older data set, whose first shards are shown together with the new ones."""
+    mix_share: float = dataclasses.field(default=0.5, metadata=changeable())
+    """Share of the mixed data set's frames that the older one gives (fraction)."""
     shard_episodes: int = 50
     """Consecutive episodes in one shard file (count)."""
     seed: int = 0
@@ -91,6 +98,8 @@ class TrainingOptions:
     """Directory with the data set: of collect for V, of encode for M."""
     out: Out = dataclasses.field(metadata=changeable())
     """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    init: str | None = None
+    """Directory of an earlier training whose weights this one begins with (default: random weights)."""
     learning_rate: float = dataclasses.field(default=1e-3, metadata=changeable())
     """Adam's step size."""
     validation: float = 0.1
@@ -326,13 +335,13 @@ def check(config: Command) -> None:
     """
     least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 2, "generations": 1, "eval_every": 1, "epochs": 1,
              "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 1, "steps_per_epoch": 1,
-             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0, "films": 0}
+             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0, "exploration": 0, "films": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         if value is not None and value < bound:
             raise UserError(f"--{name.replace('_', '-')} is {value}, but must be at least {bound}")
     for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
-                                ("temperature", math.inf, "finite"),
+                                ("temperature", math.inf, "finite"), ("mix_share", 1.0, "below 1"),
                                 ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1")):
         value = getattr(config, name, None)
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
