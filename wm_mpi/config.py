@@ -202,6 +202,8 @@ class EsConfig(EpisodeOptions, Command):
     """Generations in all (count)."""
     sigma: float = 0.1
     """CMA-ES's first step size."""
+    init: str | None = None
+    """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
     stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
     """Stop once the validation mean reaches this return (points)."""
     stuck_frames: int = 0
@@ -214,6 +216,25 @@ class EsConfig(EpisodeOptions, Command):
     """Use the mean of z instead of sampling it."""
     seed: int = 0
     """Seed of everything random in the run (non-negative integer)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RefitConfig(Command):
+    """Carry a champion over to a world whose V and M were trained on: a file that es --init begins with.
+
+    Its weights are fitted (ridge regression) to say on the new world's latents what the champion says on the old ones.
+    """
+
+    run: Out
+    """Directory of the es run."""
+    world: Out
+    """Directory of the new world."""
+    data: Out
+    """Directory of collect: episodes on which both worlds look, best those of the champion itself."""
+    out: Out
+    """File to write (.h5)."""
+    old_world: str | None = None
+    """Directory of the run's own world, if it is not where the run found it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
