@@ -15,7 +15,8 @@ FLOORS = {
     2: {"rollout", "history", "recording", "weights", "calibration", "checkup",
         "dream", "scene", "picture", "window", "trained", "translation",
         "serving", "findings", "curves", "page", "poster", "footage"},
-    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "refit", "evaluate", "watch", "report", "doctor", "__main__"},
+    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "refit", "evaluate", "watch", "report", "doctor",
+        "__main__"},
 }
 ROOMS = {"mpi4py": {"pool"}, "keras": {"models"}, "cma": {"strategy"}, "onnxruntime": {"policy"}, "onnx": {"graph"},
          "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}, "numba": {"envs"},
