@@ -8,9 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ENVIRONMENT, command, refuse, succeed, wm
 from test_es import TOY, same
+
+from wm_mpi.datasets import open_frames
 
 SMALL = ("collect", "--episodes", 6, "--max-frames", 60, "--shard-episodes", 2)
 
@@ -60,6 +63,37 @@ def test_linear_behaviour_and_the_toy(tmp_path: Path) -> None:
     said = succeed("collect", "--policy", "linear", "--episodes", 1, "--max-frames", 30, "--out", tmp_path / "linear")
     assert "1 episodes, 30 frames" in said
     assert "nothing to collect" in refuse("collect", "--env", "toy", "--out", tmp_path / "toy")
+
+
+def test_a_champion_explores(pipeline: Path, tmp_path: Path) -> None:
+    succeed("es", "--preset", "smoke", "--world", pipeline / "world", "--out", tmp_path / "es", ranks=3)
+    flags = ("collect", "--policy", tmp_path / "es", "--episodes", 3, "--max-frames", 40, "--shard-episodes", 2)
+    for out, more, ranks in (("plain", (), 0), ("far", ("--exploration", 1), 0), ("ranks", ("--exploration", 1), 3)):
+        succeed(*flags, *more, "--out", tmp_path / out, ranks=ranks)
+    assert shards(tmp_path / "far") == shards(tmp_path / "ranks")
+    with open_frames(tmp_path / "plain") as plain, open_frames(tmp_path / "far") as far:
+        assert (plain.table["seed"] == far.table["seed"]).all()
+        straying = np.abs(plain.read("actions", 0, 40) - far.read("actions", 0, 40)).mean(axis=0)
+        actions = far.read("actions", 0, len(far))
+    assert (straying > 0.01).all()
+    assert (actions >= [-1, 0, 0]).all() and (actions <= 1).all()
+    assert "is all exploration" in refuse("collect", "--exploration", 1, "--out", tmp_path / "walk")
+
+
+def test_old_and_new_data_are_mixed(tmp_path: Path) -> None:
+    flags = ("collect", "--max-frames", 20, "--shard-episodes", 2)
+    succeed(*flags, "--episodes", 8, "--seed", 1, "--out", tmp_path / "old")
+    said = succeed(*flags, "--episodes", 6, "--out", tmp_path / "new", "--mix", tmp_path / "old", "--mix-share", 0.4)
+    assert "6 episodes, 120 frames (120 of them now)" in said and "with 80 frames of" in said
+    with open_frames(tmp_path / "old") as old, open_frames(tmp_path / "new") as new:
+        assert len(new) == 200
+        assert (new.read("frames", 120, 200) == old.read("frames", 0, 80)).all()
+        assert (new.table["seed"][6:] == old.table["seed"][:4]).all()
+        assert (new.starts[6:] == old.starts[:4] + 120).all()
+    alone = succeed(*flags, "--episodes", 6, "--out", tmp_path / "new")
+    assert "0 to play" in alone and "with" not in alone
+    message = refuse(*flags, "--episodes", 6, "--out", tmp_path / "new", "--mix", tmp_path / "old", "--mix-share", 0.9)
+    assert "--mix-share 0.57" in message
 
 
 @pytest.fixture

@@ -212,7 +212,7 @@ def test_the_strategy_is_plain_pycma() -> None:
     rng = np.random.default_rng(np.random.SeedSequence((5, 0xC3A)))
     plain = cma.CMAEvolutionStrategy(np.zeros(10), 0.3, {"popsize": 6, "seed": np.nan, "verbose": -9, "verb_log": 0,
                                                          "randn": lambda *size: rng.standard_normal(size)})
-    ours = Strategy(10, 6, 0.3, 5)
+    ours = Strategy(np.zeros(10), 6, 0.3, 5)
     for _ in range(5):
         candidates = ours.ask()
         expected = plain.ask()

@@ -12,6 +12,7 @@ COMMANDS = (
     ("train_rnn", "train M, the MDN-RNN, on the latents (GPU)", "weights.h5"),
     ("freeze", "join V and M into a world that ranks can run", "world/"),
     ("es", "train the controller with CMA-ES (MPI)", "champion.h5"),
+    ("refit", "carry a champion over to another world", "start.h5"),
     ("evaluate", "score the champion on unseen tracks (MPI)", "evaluations.jsonl"),
     ("watch", "see it drive: a film, a page or a window", "watch.mp4"),
     ("report", "one HTML file about a run, to keep and show", "report.html"),

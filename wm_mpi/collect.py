@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.behaviour import LinearBehaviour, WalkPolicy
+from wm_mpi.behaviour import ExploringPolicy, LinearBehaviour, WalkPolicy
 from wm_mpi.cli import run_command
 from wm_mpi.config import CollectConfig
-from wm_mpi.datasets import check_shard, load_arrays, shard_holds, write_index, write_shard
+from wm_mpi.datasets import check_shard, load_arrays, open_frames, shard_holds, write_index, write_shard
 from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.errors import UserError
 from wm_mpi.policy import Policy
@@ -71,10 +71,29 @@ def collect(config: CollectConfig, pool: Pool, parameters: npt.NDArray[np.float6
         pool.run(("pack", None), todo, lambda *_: progress.advance())
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
     shards = [_shard(config, shard) for shard in everything]
-    write_index(out, shards, {**spec.describe(), "policy": config.policy, "seed": config.seed})
+    old = [] if config.mix is None else first_shards(config.mix, sum(map(check_shard, shards)), config.mix_share)
+    write_index(out, [*shards, *old], {**spec.describe(), "policy": config.policy, "seed": config.seed, "mix": config.mix})
     shutil.rmtree(out / "episodes", ignore_errors=True)
-    total = sum(check_shard(path) for path in shards)
-    print(f"finished: {config.episodes} episodes, {total:,} frames ({frames:,} of them now) in {out / 'frames.h5'}")
+    total, mixed = (sum(map(check_shard, paths)) for paths in (shards, old))
+    print(f"finished: {config.episodes} episodes, {total:,} frames ({frames:,} of them now) in {out / 'frames.h5'}"
+          + (f", with {mixed:,} frames of {config.mix}" if config.mix else ""))
+
+
+def first_shards(directory: str, frames: int, share: float) -> list[Path]:
+    """As many of a data set's shards, from its first on, as come nearest to ``share`` of it and ``frames`` together.
+
+    Raises:
+        UserError: not a data set, damaged, or too small for such a share.
+    """
+    wanted = frames * share / (1 - share)
+    with open_frames(directory) as data:
+        shards = data.shards()
+    reached = np.cumsum([check_shard(path) for path in shards])
+    if reached[-1] < wanted:
+        most = reached[-1] / (reached[-1] + frames)
+        raise UserError(f"{directory} has {reached[-1]:,} frames, a share of {share:g} needs {wanted:,.0f}: give "
+                        f"--mix-share {np.floor(most * 100) / 100:g} or fewer --episodes")
+    return shards[:int(np.abs(reached - wanted).argmin()) + 1]
 
 
 class Collector:
@@ -110,6 +129,9 @@ class Collector:
 def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
     """The driving policy and its parameters, shape (1, parameters)."""
     if config.policy in ("random", "linear"):
+        if config.exploration:
+            raise UserError(f"--exploration {config.exploration:g} is for a champion, --policy {config.policy} is all "
+                            "exploration: give the directory of a run, or leave it out")
         return (WalkPolicy if config.policy == "random" else LinearBehaviour)(config.width), np.empty((1, 0))
     run = RunDir(config.policy)
     if not run.config.exists():
@@ -117,7 +139,9 @@ def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
     arrays, _ = load_arrays(run.champion, f"{run.path} has no champion yet: run es for a generation first")
     settings = read_json(run.config, "it is not the directory of an es run")
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
-    policy = make_policy(spec, config.world or settings["world"], config.width, settings["deterministic"])
+    policy: Any = make_policy(spec, config.world or settings["world"], config.width, settings["deterministic"])
+    if config.exploration:
+        policy = ExploringPolicy(policy, config.width, config.exploration)
     return policy, arrays["parameters"][None]
 
 

@@ -82,6 +82,13 @@ class CollectConfig(EpisodeOptions, Command):
     policy: str = "random"
     """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
+    exploration: float = 0.0
+    """How far a champion strays: each episode adds smooth noise of a strength drawn between 0 and this to what its
+    controller says, before the squashing (0: not at all; 1 is a good deal)."""
+    mix: str | None = dataclasses.field(default=None, metadata=changeable())
+    """Directory of an older data set, whose first shards are shown together with the new ones."""
+    mix_share: float = dataclasses.field(default=0.5, metadata=changeable())
+    """Share of the mixed data set's frames that the older one gives (fraction)."""
     shard_episodes: int = 50
     """Consecutive episodes in one shard file (count)."""
     seed: int = 0
@@ -96,6 +103,8 @@ class TrainingOptions:
     """Directory with the data set: of collect for V, of encode for M."""
     out: Out = dataclasses.field(metadata=changeable())
     """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    init: str | None = None
+    """Directory of an earlier training whose weights this one begins with (default: random weights)."""
     learning_rate: float = dataclasses.field(default=1e-3, metadata=changeable())
     """Adam's step size."""
     validation: float = 0.1
@@ -205,6 +214,8 @@ class EsConfig(EpisodeOptions, Command):
     """Generations in all (count)."""
     sigma: float = 0.1
     """CMA-ES's first step size."""
+    init: str | None = None
+    """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
     stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
     """Stop once the validation mean reaches this return (points)."""
     stuck_frames: int = 0
@@ -217,6 +228,25 @@ class EsConfig(EpisodeOptions, Command):
     """Use the mean of z instead of sampling it."""
     seed: int = 0
     """Seed of everything random in the run (non-negative integer)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RefitConfig(Command):
+    """Carry a champion over to a world whose V and M were trained on: a file that es --init begins with.
+
+    Its weights are fitted (ridge regression) to say on the new world's latents what the champion says on the old ones.
+    """
+
+    run: Out
+    """Directory of the es run."""
+    world: Out
+    """Directory of the new world."""
+    data: Out
+    """Directory of collect: episodes on which both worlds look, best those of the champion itself."""
+    out: Out
+    """File to write (.h5)."""
+    old_world: str | None = None
+    """Directory of the run's own world, if it is not where the run found it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -342,13 +372,13 @@ def check(config: Command) -> None:
     """
     least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 2, "generations": 1, "eval_every": 1, "epochs": 1,
              "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 1, "steps_per_epoch": 1,
-             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0, "films": 0}
+             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0, "exploration": 0, "films": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         if value is not None and value < bound:
             raise UserError(f"--{name.replace('_', '-')} is {value}, but must be at least {bound}")
     for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
-                                ("temperature", math.inf, "finite"),
+                                ("temperature", math.inf, "finite"), ("mix_share", 1.0, "below 1"),
                                 ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1")):
         value = getattr(config, name, None)
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")

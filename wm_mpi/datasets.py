@@ -16,6 +16,7 @@ the place of frames and copies the rest.
 import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,17 +150,18 @@ def write_index(directory: Path, shards: Sequence[Path], about: Mapping[str, Any
     """Write ``frames.h5``, which shows all shards as one data set.
 
     Args:
-        directory: where ``frames.h5`` goes; shards must lie below it.
+        directory: where ``frames.h5`` goes; it names the shards by their paths from there.
         shards: shard files in order.
         about: recorded with the data: environment, rules, seed, policy.
     """
     lengths = [check_shard(path) for path in shards]
+    names = [os.path.relpath(path, directory) for path in shards]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     tables: dict[str, list[npt.NDArray]] = {name: [] for name in TABLE}
     with _new_file(directory / "frames.h5") as file:
         file.attrs.update(format=FORMAT, about=json.dumps(dict(about)))
         layouts: dict[str, h5py.VirtualLayout] = {}
-        for path, start, length in zip(shards, starts, lengths, strict=False):
+        for path, shown, start, length in zip(shards, names, starts, lengths, strict=False):
             with h5py.File(path, "r") as shard:
                 for name in TABLE:
                     tables[name].append(shard[f"episodes/{name}"][:] + (start if name == "start" else 0))
@@ -167,13 +169,12 @@ def write_index(directory: Path, shards: Sequence[Path], about: Mapping[str, Any
                     source = shard[name]
                     layout = layouts.setdefault(
                         name, h5py.VirtualLayout((int(starts[-1]), *source.shape[1:]), source.dtype))
-                    layout[start:start + length] = h5py.VirtualSource(
-                        str(path.relative_to(directory)), name, source.shape)
+                    layout[start:start + length] = h5py.VirtualSource(shown, name, source.shape)
         for name, layout in layouts.items():
             file.create_virtual_dataset(name, layout)
         for name, parts in tables.items():
             file[f"episodes/{name}"] = np.concatenate(parts)
-        file["shards/file"] = [str(path.relative_to(directory)) for path in shards]
+        file["shards/file"] = names
         file["shards/length"] = lengths
 
 
@@ -198,9 +199,8 @@ class Dataset:
         except (OSError, KeyError, json.JSONDecodeError) as error:
             raise UserError(f"{self.path} is damaged ({_reason(error)}): run {made_by} again") from None
         if "shards" in self._file:  # HDF5 itself reads zeros where a shard is missing
-            files, lengths = self._file["shards/file"].asstr()[:], self._file["shards/length"][:]
-            for shard, length in zip(files, lengths, strict=True):
-                check_shard(self.directory / shard, int(length))
+            for shard, length in zip(self.shards(), self._file["shards/length"][:], strict=True):
+                check_shard(shard, int(length))
 
     def __enter__(self) -> "Dataset":
         return self
@@ -211,6 +211,10 @@ class Dataset:
     def __len__(self) -> int:
         """Steps in all."""
         return int(self.table["length"].sum())
+
+    def shards(self) -> list[Path]:
+        """The files that ``frames.h5`` shows, in order."""
+        return [self.directory / name for name in self._file["shards/file"].asstr()[:]]
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.cli import run_command
 from wm_mpi.config import EsConfig
+from wm_mpi.datasets import load_arrays
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError
 from wm_mpi.history import Batch, Generation, History
@@ -40,9 +41,9 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
     run = RunDir(config.out)
     world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
     run.begin(config.values() | world, config.changeable_fields())
-    parameters = TOY_PARAMETERS if manifest is None else manifest["shapes"]["parameters"]
+    start = begin(config.init, manifest)
     history, strategy = History.resume(
-        run, lambda: Strategy(parameters, config.popsize, config.sigma, config.seed), spec.describe() | world)
+        run, lambda: Strategy(start, config.popsize, config.sigma, config.seed), spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, history.episodes_total) as progress:
         pool.tell(progress.warn)
@@ -64,6 +65,23 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
             progress.line(summary.describe(config.generations, history.left(config.generations - generation)))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}\n"
           f"next: python -m wm_mpi.evaluate --run {run.path}")
+
+
+def begin(init: str | None, manifest: dict[str, Any] | None) -> npt.NDArray[np.float64]:
+    """Where the search begins, shape (parameters,): at zero, or with the parameters of a refit file or a champion.
+
+    Raises:
+        UserError: nothing there, or from another world.
+    """
+    if init is None:
+        return np.zeros(TOY_PARAMETERS if manifest is None else manifest["shapes"]["parameters"])
+    path = RunDir(init).champion if Path(init).is_dir() else Path(init)
+    arrays, about = load_arrays(path, "give --init the file of refit, or the directory of an es run with a champion")
+    found, wanted = about.get("world_sha256"), None if manifest is None else manifest["files"]["policy.onnx"]
+    if "parameters" not in arrays or found != wanted:
+        raise UserError(f"--init {init} does not fit, it is for world {str(found)[:12]}, not {str(wanted)[:12]}: carry it "
+                        "over with python -m wm_mpi.refit")
+    return arrays["parameters"]
 
 
 def finished(config: EsConfig, strategy: Strategy, history: History) -> bool:

@@ -101,6 +101,8 @@ class GraphPolicy:
         self._h = np.zeros((width, hidden), np.float32)
         self._c = np.zeros((width, hidden), np.float32)
         self._controller = np.zeros((width, self.parameters), np.float32)
+        self.push = np.zeros((width, ACTIONS), np.float32)
+        """Added to each slot's bias, before the squashing."""
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``: parameters (867,), state zero, noise from its own generator."""
@@ -133,8 +135,12 @@ class GraphPolicy:
         for slot, generator in enumerate(self._generators):
             if generator is not None:
                 generator.standard_normal(dtype=np.float32, out=self._noise[slot])
+        controller = self._controller
+        if self.push.any():
+            controller = controller.copy()
+            controller[:, :ACTIONS] += self.push
         return self._session.run(outputs, {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c,
-                                           "controller": self._controller})
+                                           "controller": controller})
 
 
 class WorldPolicy(GraphPolicy):

@@ -44,12 +44,12 @@ class _Normals:
 
 
 class Strategy:
-    """Ask for candidates, tell their returns, repeat. The mean starts at zero."""
+    """Ask for candidates, tell their returns, repeat."""
 
-    def __init__(self, parameters: int, popsize: int, sigma: float, seed: int) -> None:
-        """CMA-ES over vectors of length ``parameters``; ``popsize`` candidates a generation, first step size ``sigma``."""
+    def __init__(self, start: npt.NDArray[np.float64], popsize: int, sigma: float, seed: int) -> None:
+        """CMA-ES from ``start``, shape (parameters,); ``popsize`` candidates a generation, first step size ``sigma``."""
         # pycma replaces seed 0 by the clock and reads NumPy's global state otherwise; nan leaves both alone
-        self._es = cma.CMAEvolutionStrategy(np.zeros(parameters), sigma, {
+        self._es = cma.CMAEvolutionStrategy(start, sigma, {
             "popsize": popsize, "seed": np.nan, "randn": _Normals(seed), "verbose": -9, "verb_log": 0, "verb_disp": 0})
         self._asked: list[npt.NDArray[np.float64]] | None = None
 

@@ -28,7 +28,7 @@ def main(config: RnnConfig) -> None:
         checks = max(1, min(10, config.steps_per_epoch // 10))
         log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(MdnRnn(data.read("mu", 0, 1).shape[1], config.seed), config.learning_rate, out, CLIP)
-        done = resume(trainer, out, data)
+        done = resume(trainer, out, data, "rnn", config.init)
         for epoch in range(done + 1, epochs + 1):
             trainer.epoch(
                 epoch, epochs,

@@ -23,7 +23,7 @@ def main(config: VaeConfig) -> None:
         steps, checks = (frame_steps(data, each, config.batch_size) for each in (train, held_out))
         log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(Vae(config.kl_tolerance, config.seed), config.learning_rate, out)
-        done = resume(trainer, out, data)
+        done = resume(trainer, out, data, "vae", config.init)
         for epoch in range(done + 1, config.epochs + 1):
             trainer.epoch(
                 epoch, config.epochs,

@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from wm_mpi.datasets import Dataset, load_arrays, save_arrays
 from wm_mpi.errors import UserError
-from wm_mpi.models.training import Arrays, Trainer, get_weights
+from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 from wm_mpi.progress import log
 
 
-def resume(trainer: Trainer, out: Path, data: Dataset) -> int:
-    """Restore the last checkpoint, if there is one; gives the number of finished epochs.
+def resume(trainer: Trainer, out: Path, data: Dataset, kind: str, init: str | None) -> int:
+    """Restore the last checkpoint, or begin with the weights in ``init``; gives the number of finished epochs.
 
     Raises:
-        UserError: the checkpoint is damaged or belongs to another data set.
+        UserError: the checkpoint is damaged or belongs to another data set; ``init`` holds no weights of this ``kind``.
     """
     path = out / "checkpoint.h5"
     done = 0
@@ -28,6 +28,8 @@ def resume(trainer: Trainer, out: Path, data: Dataset) -> int:
         trainer.restore(arrays, str(path))
         done = int(about["epoch"])
         log.info(f"resuming after epoch {done}")
+    elif init is not None:
+        set_weights(trainer.model, load_weights(init, kind)[0], init)
     trainer.rewind_history(done)
     return done
 
