@@ -36,7 +36,7 @@ def main(config: RefitConfig) -> None:
         "generation": trained.generation, "explained": result.explained.tolist()})
     steer, gas, brake = (f"{share:.1%}" for share in result.explained)
     print(f"finished: {config.out} explains steer {steer}, gas {gas}, brake {brake} of the champion's variance on "
-          f"{sums[1].count:,} frames held out (penalty {result.penalty:g})\n"
+          f"{sums[1].frames:,} frames held out (penalty {result.penalty:g})\n"
           f"next: python -m wm_mpi.es --world {config.world} --init {config.out}")
 
 

@@ -52,7 +52,7 @@ class Features:
 class Sums(NamedTuple):
     """Sums over frames that a least-squares fit of new features [n, f] to wanted outputs [n, 3] needs."""
 
-    count: int
+    frames: int
     squares: npt.NDArray[np.float64]
     """features' x features [f, f]."""
     products: npt.NDArray[np.float64]
@@ -66,14 +66,15 @@ class Sums(NamedTuple):
 def add_up(old: Iterator[npt.NDArray], new: Iterator[npt.NDArray], weights: npt.NDArray[np.float64],
            advance: Callable[[int], None]) -> Sums:
     """Sums for new features to say what ``weights`` [f_old, 3] say of the old ones, over all frames of both."""
-    count, squares, products, total, wanted = 0, np.float64(0), np.float64(0), np.zeros(ACTIONS), np.zeros(ACTIONS)
+    frames, total, wanted = 0, np.zeros(ACTIONS), np.zeros(ACTIONS)
+    squares, products = np.zeros((1, 1)), np.zeros((1, ACTIONS))  # they take their size from the first features
     for before, after in zip(old, new, strict=True):
         said = before @ weights
-        count += len(said)
+        frames += len(said)
         squares, products = squares + after.T @ after, products + after.T @ said
         total, wanted = total + said.sum(axis=0), wanted + (said**2).sum(axis=0)
         advance(len(said))
-    return Sums(count, np.asarray(squares), np.asarray(products), wanted - total**2 / max(count, 1), wanted)
+    return Sums(frames, squares, products, wanted - total**2 / max(frames, 1), wanted)
 
 
 class Fit(NamedTuple):
@@ -92,7 +93,8 @@ def fit(train: Sums, held_out: Sums) -> Fit:
     scale[0] = 0  # the bias is free
     fits = []
     for penalty in PENALTIES:
-        weights = np.linalg.lstsq(train.squares + np.diag(penalty * scale), train.products, rcond=1e-12)[0]
+        solved = np.linalg.lstsq(train.squares + np.diag(penalty * scale), train.products, rcond=1e-12)[0]
+        weights = np.asarray(solved, np.float64)
         missed = (held_out.wanted - 2 * (weights * held_out.products).sum(axis=0)
                   + np.einsum("fo,fg,go->o", weights, held_out.squares, weights))
         fits.append(Fit(weights, penalty, 1 - missed / np.maximum(held_out.outputs, 1e-12)))
