@@ -17,7 +17,7 @@ TINY = ("--preset", "smoke", "--max-frames", 40)
 def drives(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run es/ whose policy draws nothing, and its champion's episodes frames/."""
     out = tmp_path_factory.mktemp("drives")
-    succeed("es", *TINY, "--world", pipeline / "world", "--out", out / "es", "--deterministic", "True", ranks=3)
+    succeed("es", *TINY, "--world", pipeline / "world", "--out", out / "es", "--deterministic", ranks=3)
     succeed("collect", "--policy", out / "es", "--episodes", 5, "--max-frames", 40, "--shard-episodes", 5,
             "--out", out / "frames")
     return out
