@@ -122,6 +122,9 @@ def test_every_frame_once_an_epoch(frames: Path, buffer: int) -> None:
             assert sorted(rows) == [*range(0, 40), *range(47, 380)]
         assert orders[0] == orders[1] != orders[2]
         assert frame_steps(data, chosen, 25) == -(-373 // 25)
+        parts = [[row for batch in frame_batches(data, chosen, 25, buffer, (9, 1), (part, 2)) for row in batch.rows]
+                 for part in range(2)]
+        assert sorted(parts[0] + parts[1]) == sorted(orders[0]) and min(map(len, parts)) >= 72
         straight = np.concatenate([batch.rows for batch in frame_batches(data, chosen, 25, buffer, None)])
         assert straight.tolist() == sorted(orders[0])
 

@@ -3,13 +3,16 @@
 import json
 import os
 import subprocess
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, command, refuse, succeed
+from conftest import ENVIRONMENT, ROOT, command, refuse, succeed
 
 from wm_mpi.batches import Batch
 from wm_mpi.datasets import load_arrays, open_frames
@@ -120,6 +123,50 @@ def test_nan_stops_and_names_the_batch(tmp_path: Path) -> None:
     trainer = Trainer(MdnRnn(), 1e-3, tmp_path)
     with pytest.raises(UserError, match=r"NaN or infinite at the batch of rows \[100, 101, 102, 103\]"):
         trainer.epoch(1, 1, iter(batches), 2, iter(()), 0, lambda rows: f"rows {rows.tolist()}")
+
+
+def test_losses_are_means_over_items(tmp_path: Path) -> None:
+    """What is logged holds for all batches of an epoch, not for the last one; waiting for the loader is told."""
+    def batch(level: int, items: int) -> Batch:
+        return Batch({"frames": np.full((items, 64, 64, 3), level, np.uint8)}, np.arange(items))
+
+    def slow() -> Iterator[Batch]:
+        for each in (batch(0, 1), batch(255, 3)):
+            time.sleep(0.5)
+            yield each
+
+    trainer = Trainer(Vae(), 1e-9, tmp_path)
+    row = trainer.epoch(1, 1, slow(), 2, [batch(0, 1), batch(255, 3)], 2, str)
+    alone = [trainer.epoch(1, 1, [batch(0, 1)], 1, [each], 1, str)["val_loss"] for each in (batch(0, 1), batch(255, 3))]
+    assert row["val_loss"] == pytest.approx((alone[0] + 3 * alone[1]) / 4, rel=1e-3)
+    assert row["loss"] == pytest.approx(row["val_loss"], rel=1e-3)
+    assert 1.0 / row["seconds"] <= row["waiting"] + 1e-3 and row["waiting"] < 1
+
+
+def test_mixed_precision_keeps_targets_exact(tmp_path: Path) -> None:
+    """The layers compute in 16 bits; latents, rewards and losses stay float32."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        given = sequences()
+        given["logvar"][:] = -60.0
+        rnn = MdnRnn()
+        np.testing.assert_allclose(np.asarray(rnn(given)["target"]), given["mu"][:, 1:], rtol=1e-6)
+        assert rnn.network.get_layer("lstm").compute_dtype == "bfloat16"
+        row = Trainer(rnn, 1e-3, tmp_path).epoch(1, 1, [Batch(given, np.arange(4))], 1, (), 0, str)
+        assert 0 < row["loss"] < 10
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_several_devices_share_a_batch(tmp_path: Path) -> None:
+    if find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    said = json.loads(succeed(ROOT / "tests" / "programs" / "two_devices.py", tmp_path, env={
+        "KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}).splitlines()[-1])
+    assert said["backend"] == "jax on cpu:0, cpu:1"
+    assert said["two"] == pytest.approx(said["one"], rel=1e-4) and said["one"][2] < said["one"][0]
+    assert "--devices is 3, but JAX sees 2" in said["refused"][0]
+    assert "--batch-size is 5, but must be a multiple of --devices, 2" in said["refused"][1]
 
 
 def test_frozen_policy_equals_keras_on_real_frames(pipeline: Path) -> None:

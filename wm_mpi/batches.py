@@ -51,8 +51,10 @@ def split_episodes(episodes: int, validation: float, seed: int) -> tuple[npt.NDA
 
 
 def frame_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: int, buffer_frames: int,
-                  shuffle: tuple[int, ...] | None) -> Iterator[Batch]:
-    """Every frame of the episodes once, as uint8 ``frames`` [batch_size, 64, 64, 3]; the last batch may be smaller.
+                  shuffle: tuple[int, ...] | None, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+    """Every frame of the episodes, or of one part of them, once: uint8 ``frames`` [batch_size, 64, 64, 3].
+
+    The last batch may be smaller.
 
     Memory: four buffers of ``buffer_frames`` (12 KiB a frame): one in use, joined from two, while the next is read.
 
@@ -62,6 +64,7 @@ def frame_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: i
         batch_size: frames a batch.
         buffer_frames: frames shuffled together.
         shuffle: seed of the order, or None to keep the rows' order.
+        part: (k, n) gives the k-th of n parts; all n together have each frame once.
     """
     rng = None if shuffle is None else generator(*shuffle)
     blocks = [(row, min(row + BLOCK, start + length))
@@ -69,6 +72,7 @@ def frame_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: i
               for row in range(start, start + length, BLOCK)]
     if rng is not None:
         rng.shuffle(blocks)
+    blocks = blocks[part[0]::part[1]]
     kept_frames, kept_rows = np.empty((0, 64, 64, 3), np.uint8), np.empty(0, np.int64)
     for frames, rows in _prefetch(lambda: _buffers(source, blocks, max(buffer_frames, batch_size))):
         frames, rows = np.concatenate([kept_frames, frames]), np.concatenate([kept_rows, rows])
@@ -81,9 +85,9 @@ def frame_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: i
         yield Batch({"frames": kept_frames}, kept_rows)
 
 
-def frame_steps(source: Source, episodes: npt.NDArray[np.int64], batch_size: int) -> int:
-    """How many batches ``frame_batches`` gives."""
-    return int(-(-source.lengths[episodes].sum() // batch_size))
+def frame_steps(source: Source, episodes: npt.NDArray[np.int64], batch_size: int, parts: int = 1) -> int:
+    """How many batches ``frame_batches`` gives, of one of several parts roughly."""
+    return int(-(-source.lengths[episodes].sum() // (batch_size * parts)))
 
 
 def sequence_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: int, sequence: int, steps: int,

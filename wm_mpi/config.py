@@ -113,6 +113,8 @@ class TrainingOptions:
     """Seed of the split, the initial weights, the order of batches and the sampled latents."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Keras's dtype policy; the mixed ones are for GPUs."""
+    devices: int = dataclasses.field(default=1, metadata=changeable())
+    """GPUs of this host that share each batch (count; more than 1 needs KERAS_BACKEND=jax)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,6 +127,8 @@ class VaeConfig(TrainingOptions, Command):
     """Adam's step size."""
     epochs: int = dataclasses.field(default=10, metadata=changeable())
     """Passes over the training frames (count; the paper says 1, its code 10)."""
+    parts: int = 1
+    """Parts of a pass, each with a validation and a checkpoint (count; a kill costs at most one)."""
     batch_size: int = 100
     """Frames a step (count)."""
     kl_tolerance: float = 0.5
@@ -372,7 +376,8 @@ def check(config: Command) -> None:
     """
     least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 2, "generations": 1, "eval_every": 1, "epochs": 1,
              "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 1, "steps_per_epoch": 1,
-             "sequence": 2, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0, "exploration": 0, "films": 0}
+             "sequence": 2, "parts": 1, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
+             "exploration": 0, "films": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         if value is not None and value < bound:

@@ -18,7 +18,7 @@ CLIP = 1.0
 
 def main(config: RnnConfig) -> None:
     """Train, or go on after the last finished epoch."""
-    configure(config.precision, config.seed)
+    configure(config.precision, config.seed, config.devices, config.batch_size)
     with open_latents(config.data) as data:
         out = Path(config.out)
         begin_directory(out, config.values(), config.changeable_fields())

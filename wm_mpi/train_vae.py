@@ -1,4 +1,4 @@
-"""Train V on collected frames: Keras on GPU or CPU, streamed from disk, resumable after any epoch."""
+"""Train V on collected frames: Keras on GPU or CPU, streamed from disk, resumable after any part of a pass."""
 
 from pathlib import Path
 
@@ -14,24 +14,27 @@ from wm_mpi.weights import locate, resume, save
 
 
 def main(config: VaeConfig) -> None:
-    """Train, or go on after the last finished epoch."""
-    configure(config.precision, config.seed)
+    """Train, or go on after the last finished epoch, which is a pass over the frames or a part of one."""
+    configure(config.precision, config.seed, config.devices, config.batch_size)
     with open_frames(config.data) as data:
         out = Path(config.out)
         begin_directory(out, config.values(), config.changeable_fields())
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
-        steps, checks = (frame_steps(data, each, config.batch_size) for each in (train, held_out))
+        steps, checks = (frame_steps(data, each, config.batch_size, config.parts) for each in (train, held_out))
         log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(Vae(config.kl_tolerance, config.seed), config.learning_rate, out)
         done = resume(trainer, out, data, "vae", config.init)
-        for epoch in range(done + 1, config.epochs + 1):
+        epochs = config.epochs * config.parts
+        for epoch in range(done + 1, epochs + 1):
+            passed, part = divmod(epoch - 1, config.parts)
             trainer.epoch(
-                epoch, config.epochs,
-                frame_batches(data, train, config.batch_size, config.buffer_frames, (config.seed, epoch)), steps,
-                frame_batches(data, held_out, config.batch_size, config.buffer_frames, None), checks,
+                epoch, epochs,
+                frame_batches(data, train, config.batch_size, config.buffer_frames, (config.seed, passed + 1),
+                              (part, config.parts)), steps,
+                frame_batches(data, held_out, config.batch_size, config.buffer_frames, None, (0, config.parts)), checks,
                 lambda rows: locate(data, rows))
             save(trainer, out, epoch, data, {"kind": "vae", "kl_tolerance": config.kl_tolerance})
-        print(f"finished: {max(done, config.epochs)} epochs, weights in {out / 'weights.h5'}")
+        print(f"finished: {max(done, epochs)} epochs, weights in {out / 'weights.h5'}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class MdnRnn(keras.Model):
     """
 
     def __init__(self, latents: int = 32, seed: int = 0) -> None:
-        super().__init__(name="rnn")
+        super().__init__(name="rnn", autocast=False)  # latents and rewards stay float32 in mixed precision
         self.latents = latents
         self.seed_generator = keras.random.SeedGenerator(seed)
         initial = [keras.initializers.GlorotUniform(seed=seed * 1000 + number) for number in range(4)]

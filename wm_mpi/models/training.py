@@ -63,6 +63,8 @@ class Trainer:
         self.model, self._learning_rate = model, learning_rate
         model.compile(optimizer=keras.optimizers.Adam(learning_rate, clipvalue=clip))
         model.optimizer.build(model.trainable_variables)
+        distribution = keras.distribution.distribution()
+        self._devices = 1 if distribution is None else distribution.num_model_replicas
         self.history = out / "history.jsonl"
         self._board = out / "tensorboard"
 
@@ -90,27 +92,18 @@ class Trainer:
               checks: int, locate: Callable[[npt.NDArray], str]) -> dict[str, float]:
         """Train one epoch of ``steps`` batches, validate on ``checks``, and log both.
 
+        Losses are means over all items. ``seconds`` is what training took, ``waiting`` the share of it without a batch.
+
         Raises:
             UserError: the loss is not finite; ``locate`` turns the batch's rows into words.
         """
-        began = time.perf_counter()
-        self.model.reset_metrics()
-        logs: dict[str, float] = {}
-        held_out: dict[str, float] = {}
         with Progress(None, steps + checks, unit="step", name=f"epoch {epoch}/{epochs}") as progress:
-            for batch in train:
-                logs = self.model.train_on_batch(batch.arrays, return_dict=True)
-                _require_finite(logs, batch, locate)
-                progress.advance(note=f"loss {float(logs['loss']):.3f}")
+            began = time.perf_counter()
+            losses, waited = self._pass(self.model.train_on_batch, train, locate, progress)
             seconds = time.perf_counter() - began
-            self.model.reset_metrics()
-            for batch in validation:
-                held_out = self.model.test_on_batch(batch.arrays, return_dict=True)
-                _require_finite(held_out, batch, locate)
-                progress.advance(note="validation")
-        row = {"epoch": epoch, "seconds": round(seconds, 3),
-               **{name: float(value) for name, value in logs.items()},
-               **{f"val_{name}": float(value) for name, value in held_out.items()}}
+            held_out, _ = self._pass(self.model.test_on_batch, validation, locate, progress)
+        row = {"epoch": epoch, "seconds": round(seconds, 3), "waiting": round(waited / seconds, 4), **losses,
+               **{f"val_{name}": value for name, value in held_out.items()}}
         append_jsonl(self.history, row)
         with SummaryWriter(str(self._board)) as board:
             for name, value in row.items():
@@ -118,6 +111,25 @@ class Trainer:
                     board.add_scalar(name, value, epoch)
         log.info(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {row[name]:.4g}" for name in row if name != "epoch"))
         return row
+
+    def _pass(self, step: Callable[..., dict[str, float]], batches: Iterable[Batch], locate: Callable[[npt.NDArray], str],
+              progress: Progress) -> tuple[dict[str, float], float]:
+        """``step`` on all batches: means over their items, and the seconds spent waiting for batches."""
+        pending, sums, items, waited = iter(batches), dict[str, float](), 0, 0.0
+        while True:
+            asked = time.perf_counter()
+            batch = next(pending, None)
+            waited += time.perf_counter() - asked
+            if batch is None:
+                return {name: value / items for name, value in sums.items()}, waited
+            size = len(batch.rows) // self._devices * self._devices  # an epoch's last batch may not divide among devices
+            if size:
+                self.model.reset_metrics()  # only some versions of Keras do so themselves
+                logs = step({name: value[:size] for name, value in batch.arrays.items()}, return_dict=True)
+                _require_finite(logs, batch, locate)
+                items += size
+                sums = {name: sums.get(name, 0.0) + float(value) * size for name, value in logs.items()}
+            progress.advance(note=f"loss {sums['loss'] / items:.3f}" if items else "")
 
 
 def _require_finite(logs: dict[str, float], batch: Batch, locate: Callable[[npt.NDArray], str]) -> None:
@@ -127,15 +139,32 @@ def _require_finite(logs: dict[str, float], batch: Batch, locate: Callable[[npt.
                         "frames, or run the command again with a lower --learning-rate: it goes on from the last epoch")
 
 
-def configure(precision: str, seed: int) -> None:
-    """Set Keras's dtype policy and all its global seeds, before a model is built."""
+def configure(precision: str, seed: int, devices: int = 1, batch_size: int = 0) -> None:
+    """Set Keras's dtype policy, all its global seeds, and how many devices share a batch, before a model is built.
+
+    Raises:
+        UserError: several devices with another backend than JAX, more than there are, or that ``batch_size`` does not suit.
+    """
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
+    if devices == 1:
+        return
+    if keras.backend.backend() != "jax":
+        raise UserError(f"--devices {devices} needs the JAX backend, not {keras.backend.backend()}: set KERAS_BACKEND=jax")
+    there = keras.distribution.list_devices()
+    if devices > len(there):
+        raise UserError(f"--devices is {devices}, but JAX sees {len(there)} here ({', '.join(there)}): ask for no more")
+    if batch_size % devices:
+        raise UserError(f"--batch-size is {batch_size}, but must be a multiple of --devices, {devices}")
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=there[:devices]))
 
 
 def backend() -> str:
-    """Keras's backend and device in words, for logs."""
+    """Keras's backend and devices in words, for logs."""
     name = keras.backend.backend()
+    distribution = keras.distribution.distribution()
+    if distribution is not None:
+        return f"{name} on {', '.join(distribution.device_mesh.devices.tolist())}"
     try:
         devices = keras.distribution.list_devices("gpu") or ["cpu"]
     except Exception:  # some backends raise where there is no GPU

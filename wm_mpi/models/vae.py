@@ -19,7 +19,7 @@ class Vae(keras.Model):
     """
 
     def __init__(self, kl_tolerance: float = 0.5, seed: int = 0) -> None:
-        super().__init__(name="vae")
+        super().__init__(name="vae", autocast=False)
         self.kl_floor = kl_tolerance * LATENTS
         self.seed_generator = keras.random.SeedGenerator(seed)
         initial = [keras.initializers.GlorotUniform(seed=seed * 1000 + number) for number in range(11)]
