@@ -1,5 +1,6 @@
 """HDF5 files and the batches cut from them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -161,3 +162,27 @@ def test_a_reader_that_fails_raises_in_the_consumer(frames: Path) -> None:
 
     with pytest.raises(UserError, match="shard 3 is gone"):
         list(frame_batches(Broken(), np.array([1]), 10, 100, None))
+
+
+def test_threads_read_the_same_frames(frames: Path) -> None:
+    """Chunks are inflated by several threads at once; what they give is what HDF5 gives, across episodes and shards."""
+    rng = np.random.default_rng(0)
+    spans = [tuple(sorted(rng.integers(0, sum(LENGTHS) + 1, 2))) for _ in range(300)]
+    with h5py.File(frames / "frames.h5") as file:
+        expected = file["frames"][:]
+    with open_frames(frames) as data, ThreadPoolExecutor(4) as threads:
+        for (start, stop), read in zip(spans, threads.map(lambda span: data.read("frames", *span), spans), strict=True):
+            np.testing.assert_array_equal(read, expected[start:stop])
+
+
+def test_a_damaged_chunk_is_named(frames: Path) -> None:
+    shard = frames / "shards" / "00000.h5"
+    with h5py.File(shard) as file:
+        where = file["frames"].id.get_chunk_info_by_coord((32, 0, 0, 0)).byte_offset
+    with open(shard, "r+b") as raw:
+        raw.seek(where)
+        raw.write(b"\xff" * 1000)
+    with open_frames(frames) as data:
+        data.read("frames", 0, 32)
+        with pytest.raises(UserError, match=r"frames\.h5: rows 30\.\.40 of frames cannot be read"):
+            data.read("frames", 30, 40)

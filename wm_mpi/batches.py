@@ -1,8 +1,10 @@
 """Batches for training, streamed from disk: memory is bounded by the buffer, whatever the data set's size."""
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -135,14 +137,18 @@ def _sequences(source: Source, episodes: npt.NDArray, offsets: npt.NDArray, sequ
 
 def _buffers(source: Source, blocks: list[tuple[int, int]], size: int) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
     pending = iter(blocks)
-    while group := _up_to(pending, size):
-        frames = np.empty((sum(stop - start for start, stop in group), 64, 64, 3), np.uint8)
-        filled = 0
-        for start, stop in group:
-            frames[filled:filled + stop - start] = source.read("frames", start, stop)
-            filled += stop - start
-        yield frames, np.concatenate([np.arange(start, stop) for start, stop in group])
-        del frames
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        while group := _up_to(pending, size):
+            rows = np.concatenate([np.arange(start, stop) for start, stop in group])
+            frames = np.empty((len(rows), 64, 64, 3), np.uint8)
+            ends = np.cumsum([stop - start for start, stop in group])
+
+            def fill(block: tuple[int, int], end: int, into: npt.NDArray[np.uint8] = frames) -> None:
+                into[end - (block[1] - block[0]):end] = source.read("frames", *block)
+
+            list(threads.map(fill, group, ends.tolist()))  # list: to raise what a thread raised
+            yield frames, rows
+            del frames, fill
 
 
 def _up_to(blocks: Iterator[tuple[int, int]], size: int) -> list[tuple[int, int]]:
