@@ -10,6 +10,7 @@
 #   PRESET         paper, laptop or smoke (default: paper)
 #   SEED           seed of everything (default: 0)
 #   PRECISION      what V and M train in: float32, or mixed_bfloat16 on GPUs that have it (default: float32)
+#   DEVICES        GPUs that share each batch; more than 1 needs KERAS_BACKEND=jax (default: 1)
 #   KERAS_BACKEND  tensorflow, jax or torch (default: Keras's own choice)
 #   WM_VENV        virtual environment to use or to make (default: the active one if it has the packages, else .venv)
 #
@@ -33,7 +34,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 data="${DATA:-runs/frames}"
 out="${OUT:-runs/gpu}"
 preset=(--preset "${PRESET:-paper}")
-training=("${preset[@]}" --seed "${SEED:-0}" --precision "${PRECISION:-float32}")
+training=("${preset[@]}" --seed "${SEED:-0}" --precision "${PRECISION:-float32}"
+    --devices "${DEVICES:-1}")
 [ -f "$data/frames.h5" ] || {
     echo "error: $data has no frames.h5: name the directory that python -m wm_mpi.collect wrote with DATA=DIR" >&2
     exit 2
