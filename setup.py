@@ -16,7 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["wm_mpi", "wm_mpi.*"]),
-    package_data={"wm_mpi": ["published.csv", "report.css"], "wm_mpi.envs.fast.render": ["*.npz"],
+    package_data={"wm_mpi": ["published.csv", "report.css", "pretrained/*/*"], "wm_mpi.envs.fast.render": ["*.npz"],
                   "wm_mpi.serving": ["page.*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[

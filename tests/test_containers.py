@@ -79,7 +79,7 @@ def check_chain(steps: list[Step], below: str) -> None:
         if each.options is None:
             continue
         assert each.inputs() <= made, f"{each.where} reads {each.inputs() - made}, which nothing has made"
-        made |= {getattr(each.options, "out", "")} - {""}
+        made |= {getattr(each.options, "out", None) or ""} - {""}  # report writes beside its run unless told
     assert made and all(path.startswith(f"{below}/") for path in made)
 
 

@@ -162,13 +162,13 @@ def test_carracing_on_one_and_three_ranks(pipeline: Path, tmp_path: Path) -> Non
 
 def test_runs_and_their_candidates_on_the_same_tracks(pipeline: Path, copied: Path, tmp_path: Path) -> None:
     """Two runs in two worlds, the mean and the best candidate of each: alone and compared, the returns are the same."""
-    flags = ("es", "--preset", "smoke", "--max-frames", 30, "--generations", 1)
+    flags = ("es", "--preset", "smoke", "--max-frames", 60, "--generations", 1)
     succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
             copied / "world", "--precision", "fp32", "--force")
     runs = [tmp_path / "one", tmp_path / "two"]
     for run, place in zip(runs, (pipeline, copied), strict=True):
-        succeed(*flags, "--world", place / "world", "--out", run)
-    judge = ("evaluate", "--episodes", 3, "--max-frames", 30)
+        succeed(*flags, "--world", place / "world", "--out", run, "--sigma", 0.1 if run == runs[0] else 2)
+    judge = ("evaluate", "--episodes", 3, "--max-frames", 60)
     said = succeed(*judge, "--run", runs[0], "--compare", runs[1], "--controller", "both", "--json", tmp_path / "all.json",
                    ranks=3)
     verdict = json.loads((tmp_path / "all.json").read_text())

@@ -13,10 +13,10 @@ FLOORS = {
     1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize",
         "measures", "charts", "film"},
     2: {"rollout", "history", "recording", "weights", "calibration", "evidence", "gates", "checkup",
-        "insight", "dream", "scene", "picture", "window", "trained", "verdict", "translation",
+        "insight", "dream", "scene", "picture", "window", "trained", "verdict", "card", "translation",
         "serving", "findings", "curves", "page", "poster", "footage"},
-    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "refit", "evaluate", "watch", "report", "doctor",
-        "__main__"},
+    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "refit", "evaluate", "watch", "report", "export",
+        "doctor", "__main__"},
 }
 ROOMS = {"mpi4py": {"pool"}, "keras": {"models"}, "cma": {"strategy"}, "onnxruntime": {"policy"}, "onnx": {"graph"},
          "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}, "numba": {"envs"},

@@ -16,6 +16,7 @@ COMMANDS = (
     ("evaluate", "score the champion on unseen tracks (MPI)", "evaluations.jsonl"),
     ("watch", "see it drive: a film, a page or a window", "watch.mp4"),
     ("report", "one HTML file about a run, to keep and show", "report.html"),
+    ("export", "a run and its world, small, to share", "a directory"),
     ("doctor", "find out what will go wrong here (MPI)", "a verdict"),
 )
 

@@ -17,9 +17,10 @@ from typing import Any, TextIO, TypeVar, cast
 import tyro
 
 from wm_mpi import __version__
-from wm_mpi.config import Command, check
+from wm_mpi.config import SHIPPABLE, Command, check
 from wm_mpi.errors import Stopped, UserError, account
 from wm_mpi.progress import log, speak
+from wm_mpi.rundir import found
 
 GRACE = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
@@ -39,6 +40,8 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
     default = _defaults(config_class, _preset_in(arguments))
     config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
                       console_outputs=rank_of_launcher() == 0)
+    config = dataclasses.replace(config, **{name: found(value) for name in SHIPPABLE
+                                            if isinstance(value := getattr(config, name, None), str)})
     check(config)
     return config
 

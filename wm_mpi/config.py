@@ -14,6 +14,8 @@ Display = Literal["none", "xvfb", "screen"]
 Presets = dict[str, dict[str, Any]]
 
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
+SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
+"""Options that take the name of what is shipped, ``carracing``, in the place of a directory."""
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 
 
@@ -254,13 +256,30 @@ class RefitConfig(Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig(Command):
+    """Put a run and its world into one small directory to share: V and M in half precision, the champion, a model card.
+
+    What comes out is taken as --run and as --world by every command, and as --init by those that train.
+    """
+
+    run: Out
+    """Directory of the es run."""
+    out: Out
+    """Directory to write; one of an earlier export is replaced."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    notes: str | None = None
+    """File whose text (Markdown) goes into the model card: data, intended use, what went before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(Command):
     """Play the champion of a run on test tracks that it has never seen and print the score with its interval."""
 
     presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"episodes": 4, "max_frames": 100}}
 
     run: Out
-    """Directory of the es run."""
+    """Directory of the es run, or "carracing" for the champion that is shipped."""
     episodes: int = 100
     """Test episodes (count)."""
     env: Environment | None = None

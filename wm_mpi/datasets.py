@@ -298,12 +298,13 @@ def write_latents(path: Path, frames: Dataset, encoded: Iterable[tuple[npt.NDArr
             file[f"episodes/{name}"] = frames.table[name]
 
 
-def save_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], about: Mapping[str, Any]) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], about: Mapping[str, Any], compress: bool = False) -> None:
     """Write named arrays (names with slashes become groups) and ``about`` as JSON, atomically."""
+    packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if compress else {}
     with _new_file(path) as file:
         file.attrs.update(format=FORMAT, about=json.dumps(dict(about)))
         for name, value in arrays.items():
-            file[name] = np.asarray(value)
+            file.create_dataset(name, data=np.asarray(value), **(packing if np.ndim(value) else {}))
 
 
 def load_arrays(path: Path, what: str) -> tuple[dict[str, npt.NDArray], dict[str, Any]]:

@@ -39,11 +39,13 @@ def main(config: EsConfig) -> None:
 def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] | None) -> None:
     """The ES loop: ask, play, tell, validate, save."""
     run = RunDir(config.out)
+    if not run.checkpoint_files():
+        begin(config.init, manifest)  # complains, if at all, before the directory is taken
     world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
     run.begin(config.values() | world, config.changeable_fields())
-    start = begin(config.init, manifest)
     history, strategy = History.resume(
-        run, lambda: Strategy(start, config.popsize, config.sigma, config.seed), spec.describe() | world)
+        run, lambda: Strategy(begin(config.init, manifest), config.popsize, config.sigma, config.seed),
+        spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, history.episodes_total) as progress:
         pool.tell(progress.warn)

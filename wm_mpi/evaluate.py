@@ -15,7 +15,7 @@ from wm_mpi.errors import UserError
 from wm_mpi.pool import Indexed, Tasks, open_pool
 from wm_mpi.progress import Progress
 from wm_mpi.rollout import Rollout, Task, make_rollout
-from wm_mpi.rundir import append_jsonl, write_json
+from wm_mpi.rundir import append_jsonl, beside, write_json
 from wm_mpi.trained import Trained, judged_tracks, load_trained
 from wm_mpi.verdict import Result, compare, describe, describe_pair, judge
 
@@ -119,8 +119,9 @@ def report(config: EvaluateConfig, contestants: list[Contestant], results: list[
     if config.json is not None:
         write_json(Path(config.json), first)
     for each, result in zip(contestants, results, strict=True):
-        append_jsonl(each.trained.run.evaluations, result)
-    print("added to " + ", ".join(dict.fromkeys(str(each.trained.run.evaluations) for each in contestants)))
+        path = beside(each.trained.run.path, "evaluations.jsonl")
+        append_jsonl(path, result)
+        print(f"added to {path}")
 
 
 if __name__ == "__main__":

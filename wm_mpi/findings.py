@@ -15,7 +15,7 @@ from wm_mpi.datasets import load_arrays, open_latents
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
 from wm_mpi.rundir import RunDir, read_json, whole_lines
-from wm_mpi.trained import complete, open_run
+from wm_mpi.trained import complete, open_run, world_of
 
 Rows = list[dict[str, Any]]
 SAMPLED = 20_000
@@ -112,16 +112,16 @@ def investigate(directory: str, world: str | None = None) -> Findings:
     environment = read_json(run.environment, "it tells the run's versions") if run.environment.exists() else {}
     champion = load_arrays(run.champion, "")[1] if run.champion.exists() else {}
     return Findings(run, config, environment, list(whole_lines(run.metrics)), list(whole_lines(run.evaluations)), champion,
-                    find_world(config, world))
+                    find_world(config, world, world_of(run, config)))
 
 
-def find_world(config: dict[str, Any], given: str | None) -> WorldFindings:
-    """The world of a run's ``config``, or the ``given`` one.
+def find_world(config: dict[str, Any], given: str | None, recorded: str | None) -> WorldFindings:
+    """The world that is ``given``, or else the ``recorded`` one of a run with this ``config``.
 
     Raises:
         UserError: the given one is no world, or another.
     """
-    name = given or config["world"]
+    name = given or recorded
     if name is None:
         return WorldFindings(None, "This run has no world: its environment is driven without V and M.")
     path = Path(name)

@@ -27,6 +27,8 @@ KINDS = {"checkpoint": "it is a run of es", "manifest.json": "it is a world of f
          "weights.h5": "it holds a model of train_vae or train_rnn",
          "es": "it holds a whole pipeline, of which es/ is the run and world/ the world"}
 """What a directory is, by what is in it."""
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""Champions with their worlds that are part of the package, a directory each."""
 LOCK_PATIENCE = 5.0
 """How long a start waits for the lock of a command that is just ending (seconds)."""
 
@@ -233,6 +235,22 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         return "it does not exist"
     return next((what for name, what in KINDS.items() if (path / name).exists()), "it is something else")
+
+
+def found(name: str) -> str:
+    """The directory of that name, or, where there is none, what is shipped under it."""
+    return str(PRETRAINED / name) if not os.path.exists(name) and name in shipped() else name
+
+
+def shipped() -> list[str]:
+    """Names of what is part of the package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/champion.h5"))
+
+
+def beside(run: str | Path, name: str) -> Path:
+    """Where a file about a run goes unless told otherwise: into its directory; of a shipped one, into the current one."""
+    path = Path(run).resolve()
+    return Path(f"{path.name}-{name}") if path.parent == PRETRAINED.resolve() else Path(run) / name
 
 
 class RunDir:

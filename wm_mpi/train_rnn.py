@@ -10,7 +10,7 @@ from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.progress import log
 from wm_mpi.rundir import begin_directory
-from wm_mpi.weights import locate, resume, save
+from wm_mpi.weights import load_weights, locate, resume, save
 
 CLIP = 1.0
 """Gradients are clipped to +-1, as in the paper's code."""
@@ -21,6 +21,7 @@ def main(config: RnnConfig) -> None:
     configure(config.precision, config.seed, config.devices, config.batch_size)
     with open_latents(config.data) as data:
         out = Path(config.out)
+        start = None if config.init is None else load_weights(config.init, "rnn")[0]
         begin_directory(out, config.values(), config.changeable_fields())
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
         sequence = min(config.sequence, int(data.lengths.max()))
@@ -28,7 +29,7 @@ def main(config: RnnConfig) -> None:
         checks = max(1, min(10, config.steps_per_epoch // 10))
         log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(MdnRnn(data.read("mu", 0, 1).shape[1], config.seed), config.learning_rate, out, CLIP)
-        done = resume(trainer, out, data, "rnn", config.init)
+        done = resume(trainer, out, data, start)
         for epoch in range(done + 1, epochs + 1):
             trainer.epoch(
                 epoch, epochs,

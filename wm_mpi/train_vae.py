@@ -10,7 +10,7 @@ from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae
 from wm_mpi.progress import log
 from wm_mpi.rundir import begin_directory
-from wm_mpi.weights import locate, resume, save
+from wm_mpi.weights import load_weights, locate, resume, save
 
 
 def main(config: VaeConfig) -> None:
@@ -18,12 +18,13 @@ def main(config: VaeConfig) -> None:
     configure(config.precision, config.seed, config.devices, config.batch_size)
     with open_frames(config.data) as data:
         out = Path(config.out)
+        start = None if config.init is None else load_weights(config.init, "vae")[0]
         begin_directory(out, config.values(), config.changeable_fields())
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
         steps, checks = (frame_steps(data, each, config.batch_size, config.parts) for each in (train, held_out))
         log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(Vae(config.kl_tolerance, config.seed), config.learning_rate, out)
-        done = resume(trainer, out, data, "vae", config.init)
+        done = resume(trainer, out, data, start)
         epochs = config.epochs * config.parts
         for epoch in range(done + 1, epochs + 1):
             passed, part = divmod(epoch - 1, config.parts)

@@ -45,10 +45,9 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
     spec = EnvSpec(env or settings["env"], max_frames, lap)
     arrays, about = load_arrays(directory.champion,
                                 f"{directory.path} has no champion yet: let es finish a generation first")
-    if world is None and settings["world"] is not None and spec.name != "toy" and not Path(settings["world"]).exists():
-        raise UserError(f"{settings['world']}, the world of {directory.path}, is not there any more: say with --world where "
-                        "it is now")
-    world = world or settings["world"]
+    world = world or world_of(directory, settings)
+    if world is not None and world == settings["world"] and spec.name != "toy" and not Path(world).exists():
+        raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
     check_world(world, about, spec, settings["env"])
     generation, rows = int(about["generation"]), list(whole_lines(directory.metrics))
     if not complete(rows, settings):
@@ -69,6 +68,11 @@ def open_run(path: str) -> tuple[RunDir, dict[str, Any]]:
     if not isinstance(settings, dict) or "popsize" not in settings:
         raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es")
     return run, settings
+
+
+def world_of(run: RunDir, settings: dict[str, Any]) -> str | None:
+    """A run's world: what export wrote has its own with it."""
+    return str(run.path) if (run.path / "manifest.json").exists() else settings["world"]
 
 
 def complete(rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> bool:

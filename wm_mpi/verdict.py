@@ -58,7 +58,7 @@ def describe(result: Result) -> str:
     env, (low, high), tracks = result["env"], result["interval"], len(result["returns"])
     return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test tracks "
             f"(95 % interval of the mean {low:.1f} to {high:.1f}; min {result['min']:.1f}, median {result['median']:.1f}, "
-            f"max {result['max']:.1f}; {round(result['laps'] * tracks)} of {tracks} laps completed, {result['laps']:.0%})\n"
+            f"max {result['max']:.1f}; {result['laps']:.0%} of laps completed)\n"
             f"{result['what']}, {env['env_id']}, lap at {env['lap_complete_percent']:.0%} of tiles, at most "
             f"{env['max_frames']} frames{solved(result)}")
 

@@ -10,7 +10,7 @@ from wm_mpi.config import WatchConfig
 from wm_mpi.errors import UserError
 from wm_mpi.picture import ROAD, SIZE, Board, Moments, contact_sheet
 from wm_mpi.progress import Progress
-from wm_mpi.rundir import atomic_path
+from wm_mpi.rundir import atomic_path, beside
 from wm_mpi.scene import DreamDrive, Drive, Sight
 from wm_mpi.seeding import EpisodeSeed
 from wm_mpi.trained import Trained, judged_tracks, load_trained
@@ -50,7 +50,7 @@ def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
         if name is not None and not name.endswith(ending):
             raise UserError(f"{flag} is {name}, but writes {ending[1:]} only: give a name that ends in {ending}")
     if config.video is None and config.sheet is None and config.serve is None and not config.window:
-        return Path(config.run) / "watch.mp4", Path(config.run) / "watch.png"
+        return beside(config.run, "watch.mp4"), beside(config.run, "watch.png")
     return Path(config.video) if config.video else None, Path(config.sheet) if config.sheet else None
 
 

@@ -13,11 +13,11 @@ from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 from wm_mpi.progress import log
 
 
-def resume(trainer: Trainer, out: Path, data: Dataset, kind: str, init: str | None) -> int:
-    """Restore the last checkpoint, or begin with the weights in ``init``; gives the number of finished epochs.
+def resume(trainer: Trainer, out: Path, data: Dataset, start: Arrays | None) -> int:
+    """Restore the last checkpoint, or begin with the weights ``start``; gives the number of finished epochs.
 
     Raises:
-        UserError: the checkpoint is damaged or belongs to another data set; ``init`` holds no weights of this ``kind``.
+        UserError: the checkpoint is damaged or belongs to another data set; ``start`` has other shapes.
     """
     path = out / "checkpoint.h5"
     done = 0
@@ -28,8 +28,8 @@ def resume(trainer: Trainer, out: Path, data: Dataset, kind: str, init: str | No
         trainer.restore(arrays, str(path))
         done = int(about["epoch"])
         log.info(f"resuming after epoch {done}")
-    elif init is not None:
-        set_weights(trainer.model, load_weights(init, kind)[0], init)
+    elif start is not None:
+        set_weights(trainer.model, start, "--init")
     trainer.rewind_history(done)
     return done
 
@@ -51,12 +51,14 @@ def digest(weights: Arrays) -> str:
 
 
 def load_weights(directory: str | Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
-    """Weights of a trained V ('vae') or M ('rnn') and what is recorded with them.
+    """Weights of a trained V ('vae') or M ('rnn'), or of those in a world, and what is recorded with them.
 
     Raises:
         UserError: missing, damaged, or the other kind.
     """
     path = Path(directory) / "weights.h5"
+    if not path.exists() and (Path(directory) / f"{kind}.h5").exists():
+        path = Path(directory) / f"{kind}.h5"
     weights, about = load_arrays(path, f"run python -m wm_mpi.train_{kind} --out {directory}")
     if about.get("kind") != kind:
         raise UserError(f"{path} holds a {about.get('kind')!r}, not a {kind!r}: the directories are mixed up")

@@ -1,0 +1,103 @@
+"""What is shared: small, whole, taken as run, as world and as a start; and what is shipped under a name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import refuse, succeed, wm
+
+from wm_mpi import rundir
+from wm_mpi.datasets import load_arrays
+from wm_mpi.insight import Insight
+from wm_mpi.rundir import beside, found
+
+JUDGED = ("evaluate", "--episodes", 2, "--max-frames", 30)
+
+
+@pytest.fixture(scope="module")
+def run(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "es"
+    succeed("es", "--preset", "smoke", "--max-frames", 30, "--world", pipeline / "world", "--out", out)
+    succeed(*JUDGED, "--run", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    (run.parent / "notes.md").write_text("Trained on *almost nothing*.")
+    succeed("export", "--run", run, "--out", run.parent / "tiny", "--notes", run.parent / "notes.md")
+    return run.parent / "tiny"
+
+
+def test_an_export_is_a_run_and_a_world(pipeline: Path, run: Path, exported: Path, tmp_path: Path) -> None:
+    size = {path.name: path.stat().st_size for path in exported.iterdir()}
+    assert sum(size.values()) < 0.65 * sum(path.stat().st_size for path in (pipeline / "world").iterdir())
+    for place, name in ((run, "a.json"), (exported, "b.json")):
+        succeed(*JUDGED, "--run", place, "--json", tmp_path / name)
+    verdicts = [json.loads((tmp_path / name).read_text())["returns"] for name in ("a.json", "b.json")]
+    assert verdicts[0] == verdicts[1]
+    succeed("watch", "--run", exported, "--max-frames", 3, "--sheet", tmp_path / "sheet.png")
+    succeed("report", "--run", exported, "--films", 0, "--out", tmp_path / "report.html")
+    succeed("es", "--preset", "smoke", "--max-frames", 10, "--generations", 1, "--world", exported, "--init", exported,
+            "--out", tmp_path / "on")
+    succeed("train_vae", "--preset", "smoke", "--data", pipeline / "frames", "--init", exported, "--out", tmp_path / "vae")
+    moved = exported.rename(tmp_path / "moved")
+    succeed(*JUDGED, "--run", moved)
+    moved.rename(exported)
+
+
+def test_half_precision_is_near_and_what_overflows_is_refused(pipeline: Path, run: Path, exported: Path, copied: Path,
+                                                              tmp_path: Path) -> None:
+    z = np.random.default_rng(1).standard_normal((4, 32)).astype(np.float32)
+    full, half = (Insight.of(place).decode(z).astype(int) for place in (pipeline / "world", exported))
+    assert np.abs(full - half).max() <= 1
+    from wm_mpi.datasets import save_arrays
+    from wm_mpi.export import halve
+    save_arrays(tmp_path / "large.h5", {"kernel": np.array([1e6, 1.0])}, {"kind": "vae"})
+    with pytest.raises(rundir.UserError, match="kernel does not fit into half precision, its largest weight is 1e"):
+        halve(tmp_path / "large.h5", tmp_path / "half.h5")
+
+
+def test_the_card_says_what_was_found(run: Path, exported: Path) -> None:
+    card = (exported / "README.md").read_text()
+    row = json.loads((run / "evaluations.jsonl").read_text().splitlines()[0])
+    assert f"**{row['mean']:.1f}**" in card and "Trained on *almost nothing*." in card
+    assert str(run) not in card and str(run) not in (exported / "config.json").read_text()
+    manifest = json.loads((exported / "manifest.json").read_text())
+    assert all(f"{name}: SHA-256 {digest}" in card for name, digest in manifest["files"].items())
+
+
+def test_exports_replace_one_another_and_nothing_else(run: Path, exported: Path, tmp_path: Path) -> None:
+    before = (exported / "policy.onnx").read_bytes()
+    succeed("export", "--run", run, "--out", exported)
+    assert (exported / "policy.onnx").read_bytes() == before and "almost nothing" not in (exported / "README.md").read_text()
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "is there already and is not an export" in refuse("export", "--run", run, "--out", tmp_path)
+    assert not list(exported.parent.glob(".wm_mpi-*"))
+    succeed("es", "--env", "toy", "--preset", "smoke", "--out", tmp_path / "toy")
+    assert "there is nothing to share" in refuse("export", "--run", tmp_path / "toy", "--out", tmp_path / "no")
+
+
+def test_names_of_what_is_shipped(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundir, "PRETRAINED", exported.parent)
+    assert found("tiny") == str(exported) and found("random") == "random" and found("es/") == "es/"
+    assert beside(exported, "report.html") == Path("tiny-report.html")
+    assert beside(tmp_path, "report.html") == tmp_path / "report.html"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert found("tiny") == "tiny", "what lies in the current directory comes first"
+
+
+@pytest.mark.parametrize("name", rundir.shipped())
+def test_what_is_shipped_drives_as_its_card_says(name: str, tmp_path: Path) -> None:
+    """Eight tracks of the card's first verdict. Other processors round otherwise: other drives, but as good ones."""
+    place = rundir.PRETRAINED / name
+    assert sum(path.stat().st_size for path in place.iterdir()) < 20e6
+    row = json.loads((place / "evaluations.jsonl").read_text().splitlines()[0])
+    done = wm("evaluate", "--run", name, "--episodes", 8, "--json", tmp_path / "verdict.json", ranks=3)
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    assert verdict["tracks"] == row["tracks"][:8]
+    assert abs(np.mean(verdict["returns"]) - np.mean(row["returns"][:8])) < 4 * row["std"] / 8**0.5
+    assert load_arrays(place / "champion.h5", "")[0]["parameters"].shape == (867,)

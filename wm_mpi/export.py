@@ -1,0 +1,83 @@
+"""Put a run and its world into one small directory: to share it, and to ship it with the package."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import wm_mpi.single_thread  # noqa: F401  isort: split
+from wm_mpi.card import model_card
+from wm_mpi.cli import run_command
+from wm_mpi.config import ExportConfig
+from wm_mpi.datasets import load_arrays, save_arrays
+from wm_mpi.errors import UserError
+from wm_mpi.policy import load_manifest, read_part
+from wm_mpi.rundir import explained, read_json, whole_lines, write_json, write_text
+from wm_mpi.trained import Trained, load_trained
+
+CARD = "README.md"
+MANIFEST = "manifest.json"
+
+
+def main(config: ExportConfig) -> None:
+    """Write all of it beside the place where it goes, then put it there at once."""
+    trained = load_trained(config.run, env=None, world=config.world, max_frames=1000, lap_complete_percent=None,
+                           deterministic=None)
+    if trained.world is None or trained.spec.name == "toy":
+        raise UserError(f"{config.run} was trained in --env toy, which has no world: there is nothing to share")
+    out = Path(config.out)
+    if out.exists() and any(out.iterdir()) and not all((out / name).exists() for name in (CARD, MANIFEST, "champion.h5")):
+        raise UserError(f"{out} is there already and is not an export: give another --out")
+    with explained(out, "written"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".wm_mpi-", suffix=".tmp") as temporary:
+            place = Path(temporary) / out.name
+            place.mkdir()
+            write_export(trained, Path(trained.world), place, "" if config.notes is None else Path(config.notes).read_text())
+            size = sum(path.stat().st_size for path in place.iterdir())
+            if out.exists():
+                os.rename(out, Path(temporary) / "before")
+            os.rename(place, out)
+    print(f"finished: {out} ({size / 1e6:.1f} MB)")
+
+
+def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
+    """Champion, metrics and verdicts of the run; policy, V and M of its world; the card."""
+    run, manifest = trained.run, load_manifest(world)
+    rows, evaluations = list(whole_lines(run.metrics)), list(whole_lines(run.evaluations))
+    for path in (run.champion, run.metrics, run.evaluations, world / "policy.onnx", world / "samples.png"):
+        if path.exists():
+            shutil.copyfile(path, out / path.name)
+    for name in ("vae.h5", "rnn.h5"):
+        read_part(world, manifest, name)
+        halve(world / name, out / name)
+    write_json(out / "config.json", {**trained.settings, "world": out.name, "out": out.name})
+    if run.environment.exists():
+        write_json(out / "environment.json", read_json(run.environment, "it tells the run's versions"))
+    manifest["files"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in manifest["files"]}
+    about = load_arrays(run.champion, "")[1]
+    write_text(out / CARD, model_card(out.name, trained.settings, rows, evaluations, manifest, about, notes))
+    write_json(out / MANIFEST, manifest)
+
+
+def halve(source: Path, target: Path) -> None:
+    """Weights in half precision; refuses what would overflow.
+
+    Raises:
+        UserError: a weight is too large for float16.
+    """
+    arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again")
+    halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
+    for name, value in halves.items():
+        if not np.isfinite(value).all():
+            raise UserError(f"{source}: {name} does not fit into half precision, its largest weight is "
+                            f"{np.abs(arrays[name]).max():.3g}: train V and M anew with a lower --learning-rate")
+    save_arrays(target, halves, {**about, "stored_as": "float16"}, compress=True)
+
+
+if __name__ == "__main__":
+    run_command("export", ExportConfig, main)
