@@ -40,8 +40,9 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
     default = _defaults(config_class, _preset_in(arguments))
     config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
                       console_outputs=rank_of_launcher() == 0)
-    config = dataclasses.replace(config, **{name: found(value) for name in SHIPPABLE
-                                            if isinstance(value := getattr(config, name, None), str)})
+    shipped: dict[str, Any] = {name: found(value) for name in SHIPPABLE
+                               if isinstance(value := getattr(config, name, None), str)}
+    config = dataclasses.replace(config, **shipped)
     check(config)
     return config
 
