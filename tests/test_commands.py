@@ -1,5 +1,6 @@
 """What a newcomer types: help, the list of commands, job files."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -27,11 +28,10 @@ def test_help_shows_every_option_with_its_preset(name: str, preset: str) -> None
                         and each.__name__.lower() == f"{name.replace('_', '').replace('train', '')}config")
     if preset == "paper":
         said = succeed(name, "--help", env={"COLUMNS": "200"})
-        import dataclasses
         for field in dataclasses.fields(config_class):
             assert f"--{field.name.replace('_', '-')}" in said
-    required = {field: "x" for field in ("out", "data", "vae", "rnn", "run") if field in config_class.__dataclass_fields__}
-    flags = [part for field, value in required.items() for part in (f"--{field}", value)]
+    required = [field.name for field in dataclasses.fields(config_class) if field.default is dataclasses.MISSING]
+    flags = [part for name in required for part in (f"--{name}", "x")]
     parsed = parse(config_class, name, [*flags, "--preset", "smoke", "--preset", preset])  # the last one counts
     assert parsed.preset == preset
     for field, value in config_class.presets[preset].items():

@@ -71,7 +71,8 @@ def halve(source: Path, target: Path) -> None:
         UserError: a weight is too large for float16.
     """
     arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again")
-    halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
+    with np.errstate(over="ignore"):  # it is said below
+        halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
     for name, value in halves.items():
         if not np.isfinite(value).all():
             raise UserError(f"{source}: {name} does not fit into half precision, its largest weight is "
