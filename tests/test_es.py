@@ -272,7 +272,8 @@ def test_a_damaged_world(damage: str, copied: Path) -> None:
 
 def test_evaluate_refuses_what_is_no_run(pipeline: Path, tmp_path: Path) -> None:
     assert "is not the directory of an es run" in refuse("evaluate", "--run", pipeline / "frames")
-    assert "does not exist" in refuse("evaluate", "--run", tmp_path)
+    assert "it is something else" in refuse("evaluate", "--run", tmp_path)
+    assert "it does not exist" in refuse("evaluate", "--run", tmp_path / "nothing")
     succeed(*TOY, "--out", tmp_path / "run", "--generations", 1)
     for tracks in ("7", "9:3", "a:b"):
         assert "is not a range" in refuse("evaluate", "--run", tmp_path / "run", "--tracks", tracks)
