@@ -5,8 +5,11 @@ import random
 
 import pytest
 
+from wm_mpi.errors import NoWorkersLeft
+from wm_mpi.pool.crew import Crew
 from wm_mpi.pool.manager import LOOK
 from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
+from wm_mpi.pool.transport import Message
 
 
 def play(lengths: list[float], paces: list[float], capacity: int = 1, pace: Pace | None = None,
@@ -130,3 +133,43 @@ def test_pace_is_against_the_mean() -> None:
                 pace.note(rank, 1.0)
     assert 3.5 < pace.of(1) / pace.of(2) < 5.0
     assert pace.of(99) == 1.0
+
+
+class StoppedPost:
+    """Messages of two ranks, one of which comes too late, and a clock that runs only while rank 0 waits."""
+
+    size, dead = 3, ()
+
+    def __init__(self) -> None:
+        self.clock, self.mail, self.stop = 100.0, [], 0.0
+
+    def receive(self, timeout: float) -> Message | None:
+        self.clock += self.stop or timeout
+        self.stop = 0.0
+        return self.mail.pop(0) if self.mail else None
+
+    def send(self, *_: object) -> None:
+        pass
+
+
+def test_a_job_that_was_stopped_as_a_whole_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGSTOP to all, SIGCONT a quarter of an hour later: the ranks get their time to speak. Silence afterwards counts."""
+    post = StoppedPost()
+    monkeypatch.setattr("time.monotonic", lambda: post.clock)
+    crew = Crew(post)  # type: ignore[arg-type]
+    said: list[str] = []
+    crew.say = said.append
+    post.mail = [Message(number, "ready", 4) for number in (1, 2)]
+    for _ in range(2):
+        crew.next(1.0)
+    post.stop = 900.0
+    for _ in range(15):
+        crew.next(1.0)
+    assert not said and [rank.number for rank in crew.ready] == [1, 2]
+    post.mail = [Message(1, "beat", None)]
+    for _ in range(20):
+        crew.next(1.0)
+    assert "rank 2 on a host not yet known has said nothing" in said[0] and [rank.number for rank in crew.ready] == [1]
+    with pytest.raises(NoWorkersLeft):
+        for _ in range(200):
+            crew.next(1.0)

@@ -82,10 +82,12 @@ class Crew:
         Raises:
             NoWorkersLeft: all ranks are lost, or have long been silent.
         """
-        if time.monotonic() - self._listened > ATTENTION:
-            self._listening = time.monotonic()
+        began = time.monotonic()
         message = self.post.receive(timeout)
-        self._listened = time.monotonic()
+        ended = time.monotonic()
+        if began - self._listened > ATTENTION or ended - began > timeout + ATTENTION:  # away, or stopped with all the others
+            self._listening = ended
+        self._listened = ended
         if time.monotonic() - self._spoke > HEARTBEAT:
             self._spoke = time.monotonic()
             self.post.send((rank.number for rank in self.present), "beat")
@@ -185,7 +187,7 @@ class Crew:
                 rank.silent = True
                 self._gone.append((rank.number, False))
                 self.say(f"{rank} has said nothing for {now - rank.heard:.0f} s: others play its episodes")
-        if self.present and all(rank.silent and now - rank.heard > DESERTED for rank in self.present):
+        if self.present and all(rank.silent and now - max(rank.heard, self._listening) > DESERTED for rank in self.present):
             raise NoWorkersLeft(f"no worker rank has said anything for {DESERTED:.0f} s: see what holds the hosts up, then "
                                 "run the same command again to go on")
 
