@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
-# A car that learns to drive, in ten minutes on two cores, everything under runs/quickstart/ (or OUT). C is trained anew in the
-# world that is shipped (V and M); with FROM_NOTHING=1 these are trained here as well, smaller, from first frames on. Running
-# it again goes on where it stopped.
-#   FROM_NOTHING  1: collect, train V and M, freeze, and only then train C
-#   RANKS         MPI ranks for playing (default: cores + 1, rank 0 only waits)
-#   SEED          seed of everything (default 0)
+# The whole pipeline, small, from nothing to a car that drives: about a quarter of an hour on two cores, everything under
+# runs/quickstart/ (or OUT). Running it again goes on where it stopped.
+#   RANKS  MPI ranks for playing (default: cores + 1, rank 0 only waits)
+#   SEED   seed of everything (default 0)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=jobs/setup.bash
@@ -15,42 +13,31 @@ out="${OUT:-runs/quickstart}"
 seed="${SEED:-0}"
 ranks="${RANKS:-$(($(nproc) + 1))}"
 started=$SECONDS
-nothing="${FROM_NOTHING:-0}"
-number=0
-stages=$((nothing == 1 ? 8 : 3))
 
 stage() {
-    number=$((number + 1))
     echo
-    echo "== $number/$stages $1 ($((SECONDS - started)) s)"
+    echo "== $1 ($((SECONDS - started)) s)"
 }
 
-if [ "$nothing" = 1 ]; then
-    world="$out/world"
-    generations=40
-    stage "collect: first episodes on $ranks ranks"
-    bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out "$out/frames" \
-        --episodes 100 --max-frames 400 --shard-episodes 10 --seed "$seed"
-    stage "train V"
-    python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --learning-rate 1e-3 --seed "$seed"
-    stage "encode"
-    python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
-    stage "train M"
-    python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" \
-        --steps 300 --steps-per-epoch 100 --batch-size 32 --sequence 100 --seed "$seed"
-    stage "freeze"
-    python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
-else
-    world=carracing
-    generations=80
-fi
-stage "train C with CMA-ES on $ranks ranks"
-bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$world" --out "$out/es" \
-    --popsize 32 --episodes 2 --max-frames 600 --stuck-frames 100 --generations "$generations" \
+stage "1/8 collect: first episodes on $ranks ranks"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out "$out/frames" \
+    --episodes 100 --max-frames 400 --shard-episodes 10 --seed "$seed"
+stage "2/8 train V"
+python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --learning-rate 1e-3 --seed "$seed"
+stage "3/8 encode"
+python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
+stage "4/8 train M"
+python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" \
+    --steps 300 --steps-per-epoch 100 --batch-size 32 --sequence 100 --seed "$seed"
+stage "5/8 freeze"
+python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
+stage "6/8 train C with CMA-ES on $ranks ranks"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$out/world" --out "$out/es" \
+    --popsize 32 --episodes 2 --max-frames 600 --stuck-frames 100 --generations 40 \
     --eval-every 10 --eval-episodes 16 --seed "$seed"
-stage "evaluate on 16 unseen tracks"
+stage "7/8 evaluate on 16 unseen tracks"
 bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 16 --json "$out/evaluation.json"
-stage "the first 4 of them again, in Gymnasium's own CarRacing"
+stage "8/8 the first 4 of them again, in Gymnasium's own CarRacing"
 bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 4 --env gymnasium --width 1 \
     --json "$out/evaluation_gymnasium.json"
 python - "$out" <<'END'
@@ -61,11 +48,9 @@ END
 
 echo
 echo "== done in $((SECONDS - started)) s; everything is under $out/:"
-if [ "$nothing" = 1 ]; then
-    echo "   frames/ latents/    what was played, and what V made of it"
-    echo "   vae/ rnn/           the trained models, history.jsonl and tensorboard/"
-    echo "   world/samples.png   frames beside their reconstructions"
-fi
+echo "   frames/ latents/    what was played, and what V made of it"
+echo "   vae/ rnn/           the trained models, history.jsonl and tensorboard/"
+echo "   world/samples.png   frames beside their reconstructions"
 echo "   es/                 metrics.jsonl, champion.h5, log.txt"
 echo
-echo "   next: . $WM_VENV/bin/activate && python -m wm_mpi.watch --run $out/es --serve 8000"
+echo "see it drive:  . $WM_VENV/bin/activate && python -m wm_mpi.watch --run $out/es --serve 8000"

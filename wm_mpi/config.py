@@ -15,7 +15,7 @@ Presets = dict[str, dict[str, Any]]
 
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
 SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
-"""Options that take the name of what is shipped, ``carracing``, in the place of a directory."""
+"""Options that take the name of a champion that is part of the package in the place of a directory."""
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 
 
@@ -279,7 +279,7 @@ class EvaluateConfig(Command):
     presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"episodes": 4, "max_frames": 100}}
 
     run: Out
-    """Directory of the es run, or "carracing" for the champion that is shipped."""
+    """Directory of the es run."""
     episodes: int = 100
     """Test episodes (count)."""
     env: Environment | None = None
