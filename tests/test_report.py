@@ -1,6 +1,7 @@
 """report: what stands in the page, from real runs; synthetic metrics where a long run is wanted, for size and speed only."""
 
 import base64
+import dataclasses
 import io
 import json
 import shutil
@@ -113,6 +114,17 @@ def test_a_run_of_the_toy(toy: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "run.png") as picture:
         assert picture.size == (1800, 1200)
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
+
+
+def test_the_verdict_that_counts(toy: Path) -> None:
+    """Not a few tracks judged later in another environment, and not the best candidate."""
+    def row(controller: str, mean: float, tracks: int) -> dict:
+        return {"controller": controller, "mean": mean, "returns": [mean] * tracks}
+
+    rows = [row("mean", 1, 100), row("mean", 2, 100), row("best", 3, 200), row("mean", 4, 4)]
+    findings = dataclasses.replace(investigate(str(toy)), evaluations=rows)
+    assert findings.verdict is rows[1] and findings.judged == [rows[0], rows[1], rows[3]]
+    assert dataclasses.replace(findings, evaluations=[]).verdict is None
 
 
 def test_a_run_in_a_world(car: Path) -> None:

@@ -95,7 +95,7 @@ def generation_ticks(rows: Rows) -> list[tuple[float, str]]:
 
 def judgements(findings: Findings) -> str:
     """A histogram of the newest evaluation in each environment."""
-    newest = {row["env"]["env_id"]: row for row in findings.evaluations if len(row["returns"]) > 1}
+    newest = {row["env"]["env_id"]: row for row in findings.judged if len(row["returns"]) > 1}
     return '<div class="row">' + "".join(histogram(row, name) for name, row in newest.items()) + "</div>" if newest else ""
 
 

@@ -78,6 +78,16 @@ class Findings:
         return [row for row in self.rows if "eval_mean" in row]
 
     @property
+    def judged(self) -> Rows:
+        """Evaluations of the mean solution, oldest first."""
+        return [row for row in self.evaluations if row.get("controller", "mean") == "mean"]
+
+    @property
+    def verdict(self) -> dict[str, Any] | None:
+        """The evaluation that counts most: that of the mean solution over the most tracks, the newest of several."""
+        return max(reversed(self.judged), key=lambda row: len(row["returns"]), default=None)
+
+    @property
     def toy(self) -> bool:
         """Whether this is a run of the toy environment, which has no world and nothing to compare with."""
         return self.config["env"] == "toy"

@@ -80,7 +80,7 @@ def played(findings: Findings, films: int) -> str:
 
 def judgement(findings: Findings) -> dict[str, Any] | None:
     """The newest evaluation in our engine, where a drive is the same again."""
-    return next((row for row in reversed(findings.evaluations) if row["env"]["env"] == "fast"), None)
+    return next((row for row in reversed(findings.judged) if row["env"]["env"] == "fast"), None)
 
 
 def takes(findings: Findings, films: int) -> list[Take]:

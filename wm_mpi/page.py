@@ -92,10 +92,9 @@ def glance(findings: Findings) -> list[tuple[str, str, str]]:
     last, champion = findings.rows[-1], findings.champion
     seconds, rate = findings.column("seconds"), findings.column("frames_per_second")
     tiles = []
-    if findings.evaluations:
-        newest = findings.evaluations[-1]
-        tiles.append(("test mean", f"{newest['mean']:.1f}", f"{newest['interval'][0]:.1f} to {newest['interval'][1]:.1f} "
-                      f"(95 % interval of the mean), {len(newest['returns'])} tracks"))
+    if (verdict := findings.verdict) is not None:
+        tiles.append(("test mean", f"{verdict['mean']:.1f}", f"{verdict['interval'][0]:.1f} to {verdict['interval'][1]:.1f} "
+                      f"(95 % interval of the mean), {len(verdict['returns'])} tracks"))
     if champion.get("validation_mean") is not None:
         tiles.append(("validation mean", f"{champion['validation_mean']:.1f}",
                       f"champion, generation {champion['generation']:,}"))

@@ -89,14 +89,14 @@ def draw_speed(pair: tuple[Any, Any], findings: Findings) -> None:
 
 
 def draw_judgement(axes: Any, findings: Findings) -> None:
-    """Histogram of the newest evaluation."""
-    if not findings.evaluations:
+    """Histogram of the evaluation that counts."""
+    verdict = findings.verdict
+    if verdict is None:
         axes.set_axis_off()
         axes.text(0, 0.5, "No evaluation yet", color=SOFT)
         return
-    newest = findings.evaluations[-1]
-    axes.hist(newest["returns"], bins=bins(np.array(newest["returns"])), color=RUN, alpha=0.5, rwidth=0.92)
+    axes.hist(verdict["returns"], bins=bins(np.array(verdict["returns"])), color=RUN, alpha=0.5, rwidth=0.92)
     axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.axvline(newest["mean"], color=CHECK, linestyle="--", linewidth=1.4)
+    axes.axvline(verdict["mean"], color=CHECK, linestyle="--", linewidth=1.4)
     axes.set(xlabel="return (points)", ylabel="tracks",
-             title=f"{len(newest['returns'])} test tracks, mean {newest['mean']:.1f}")
+             title=f"{len(verdict['returns'])} test tracks, mean {verdict['mean']:.1f}")
