@@ -8,6 +8,7 @@ import pytest
 from conftest import refuse, succeed, wm
 
 from wm_mpi import rundir
+from wm_mpi.card import unrooted
 from wm_mpi.datasets import load_arrays
 from wm_mpi.insight import Insight
 from wm_mpi.rundir import beside, found
@@ -59,11 +60,17 @@ def test_half_precision_is_near_and_what_overflows_is_refused(pipeline: Path, ru
         halve(tmp_path / "large.h5", tmp_path / "half.h5")
 
 
-def test_the_card_says_what_was_found(run: Path, exported: Path) -> None:
+def test_the_card_says_what_was_found_and_not_where(run: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "fresh"
+    (tmp_path / "notes.md").write_text("Trained on *almost nothing*.")
+    succeed("export", "--run", run, "--out", exported, "--notes", tmp_path / "notes.md")
     card = (exported / "README.md").read_text()
     row = json.loads((run / "evaluations.jsonl").read_text().splitlines()[0])
     assert f"**{row['mean']:.1f}**" in card and "Trained on *almost nothing*." in card
-    assert str(run) not in card and str(run) not in (exported / "config.json").read_text()
+    for path in exported.iterdir():
+        assert str(run.parent.parent).encode() not in path.read_bytes(), path
+    assert unrooted({"what": ["generation 2 of /home/me/runs/es, 3/4", "/x", "a/b/c/d"]}) == {
+        "what": ["generation 2 of runs/es, 3/4", "/x", "a/b/c/d"]}
     manifest = json.loads((exported / "manifest.json").read_text())
     assert all(f"{name}: SHA-256 {digest}" in card for name, digest in manifest["files"].items())
 

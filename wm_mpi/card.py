@@ -1,8 +1,11 @@
 """The model card of an exported run: what it is, what it took, how it was judged, and from which files."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+ROOTED = re.compile(r"(?<![\w.~/])(?:/[^\s/:,;'\"()]+){2,}/?")
+"""An absolute path within a text."""
 Row = Mapping[str, Any]
 
 
@@ -35,7 +38,7 @@ def model_card(name: str, settings: Row, rows: Sequence[Row], evaluations: Seque
         "## Verdicts\nReturns in points; every track is one that neither training nor validation has seen. The controller "
         "is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
         "## What it took\n" + bullets({
-            "frames for V and M": f"{data['env_id']}, policy {shorten(data.get('policy', ''))}, seed {data.get('seed')}",
+            "frames for V and M": f"{data['env_id']}, policy {unrooted(data.get('policy', ''))}, seed {data.get('seed')}",
             "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes a candidate of at most "
                  f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, seed {settings['seed']}",
             "generations": f"{last['generation']:,}; the champion is of generation {champion['generation']:,}",
@@ -68,6 +71,10 @@ def bullets(facts: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
-def shorten(path: str) -> str:
-    """The last parts of a path: where it lay is nobody's business."""
-    return "/".join(path.rstrip("/").split("/")[-2:])
+def unrooted(value: Any) -> Any:
+    """JSON values in which absolute paths have kept their last two parts: where they lay is nobody's business."""
+    if isinstance(value, str):
+        return ROOTED.sub(lambda path: "/".join(path.group().rstrip("/").split("/")[-2:]), value)
+    if isinstance(value, Mapping):
+        return {name: unrooted(each) for name, each in value.items()}
+    return [unrooted(each) for each in value] if isinstance(value, list | tuple) else value

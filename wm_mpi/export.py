@@ -1,6 +1,7 @@
 """Put a run and its world into one small directory: to share it, and to ship it with the package."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.card import model_card
+from wm_mpi.card import model_card, unrooted
 from wm_mpi.cli import run_command
 from wm_mpi.config import ExportConfig
 from wm_mpi.datasets import load_arrays, save_arrays
@@ -49,15 +50,16 @@ def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
     """Champion, metrics and verdicts of the run; policy, V and M of its world; the card."""
     run, manifest = trained.run, load_manifest(world)
     rows, evaluations = list(whole_lines(run.metrics)), list(whole_lines(run.evaluations))
-    for path in (run.champion, run.metrics, run.evaluations, world / "policy.onnx", world / "samples.png"):
-        if path.exists():
-            shutil.copyfile(path, out / path.name)
+    for path in (run.champion, run.metrics, world / "policy.onnx", world / "samples.png"):
+        shutil.copyfile(path, out / path.name)
+    write_text(out / run.evaluations.name, "".join(f"{json.dumps(unrooted(row))}\n" for row in evaluations))
     for name in ("vae.h5", "rnn.h5"):
         read_part(world, manifest, name)
         halve(world / name, out / name)
-    write_json(out / "config.json", {**trained.settings, "world": out.name, "out": out.name})
+    write_json(out / "config.json", unrooted({**trained.settings, "world": out.name, "out": out.name}))
     if run.environment.exists():
-        write_json(out / "environment.json", read_json(run.environment, "it tells the run's versions"))
+        write_json(out / "environment.json", unrooted(read_json(run.environment, "it tells the run's versions")))
+    manifest = unrooted(manifest)
     manifest["files"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in manifest["files"]}
     about = load_arrays(run.champion, "")[1]
     write_text(out / CARD, model_card(out.name, trained.settings, rows, evaluations, manifest, about, notes))
@@ -77,7 +79,7 @@ def halve(source: Path, target: Path) -> None:
         if not np.isfinite(value).all():
             raise UserError(f"{source}: {name} does not fit into half precision, its largest weight is "
                             f"{np.abs(arrays[name]).max():.3g}: train V and M anew with a lower --learning-rate")
-    save_arrays(target, halves, {**about, "stored_as": "float16"}, compress=True)
+    save_arrays(target, halves, unrooted({**about, "stored_as": "float16"}), compress=True)
 
 
 if __name__ == "__main__":
