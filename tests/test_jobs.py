@@ -294,8 +294,11 @@ def test_signals_to_the_launcher(number: signal.Signals, status: int, left: list
 
 def interrupted(cloud: Cloud, when: str, number: signal.Signals) -> tuple[str, int]:
     """Signal the launcher when it has printed ``when``, as a terminal does: to all of its processes."""
+    def heed() -> None:  # what ignores a signal (nohup, a background job) hands that on, and bash cannot trap it then
+        signal.signal(number, signal.SIG_DFL)
+
     process = subprocess.Popen(cloud.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=cloud.env,
-                               start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                               start_new_session=True, preexec_fn=heed)
     assert process.stdout is not None
     said = ""
     while when not in said:
