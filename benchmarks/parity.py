@@ -1,6 +1,6 @@
 """How closely the fast engine is Gymnasium's CarRacing-v3: a table, and a picture side by side.
 
-    python -m benchmarks.parity --seeds 1000:1050 --world runs/quickstart/world --run runs/quickstart/es --picture parity.png
+    python -m benchmarks.parity --seeds 1000:1050 --world carracing --run carracing --picture parity.png
 
 Same seeds, same actions in both. Tracks, physics and rewards are compared on every frame, pictures and V's latents on every
 20th (drawing is what makes Gymnasium slow). Whole episodes are driven by policies that see their own engine's pictures, so
@@ -25,6 +25,7 @@ from wm_mpi.envs import EnvSpec, display, make_env, policy_frame
 from wm_mpi.envs.fast import CarRacing
 from wm_mpi.policy import Policy, WorldPolicy
 from wm_mpi.rollout import Rollout, Task
+from wm_mpi.rundir import found
 from wm_mpi.seeding import track_seed
 
 EVERY = 20
@@ -154,8 +155,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="1000:1050", help="track seeds A:B (default 1000:1050)")
     parser.add_argument("--frames", type=int, default=1000, help="frames an episode at most (default 1000)")
-    parser.add_argument("--world", help="a world, for latents and whole episodes")
-    parser.add_argument("--run", help="an es run, whose champion drives whole episodes too")
+    parser.add_argument("--world", type=found, help="a world, for latents and whole episodes")
+    parser.add_argument("--run", type=found, help="an es run, whose champion drives whole episodes too")
     parser.add_argument("--episodes", type=int, default=8, help="whole episodes a policy (default 8; 12 s each)")
     parser.add_argument("--picture", help="write a side-by-side picture to this PNG file")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """How fast frames are played, side by side, in one run on one pinned core.
 
-    python -m benchmarks.rollouts --world runs/quickstart/world
+    python -m benchmarks.rollouts
 
 Each contender is timed in turn, several rounds over, so that a drift of the machine's speed meets all of them; medians are
 printed, and ratios of medians. EnvPool takes part if it is installed (pip install envpool). Start-up, memory and the
@@ -25,6 +25,7 @@ from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.policy import WorldPolicy
 from wm_mpi.pool import Listed, open_pool
 from wm_mpi.rollout import Task, make_rollout
+from wm_mpi.rundir import found
 from wm_mpi.seeding import Stream, episode_seed
 
 EPISODE = 300
@@ -262,7 +263,7 @@ def report(result: dict[str, Any]) -> str:
 def main() -> None:
     """Measure and print a table and a JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", default="runs/quickstart/world", help="a world (default runs/quickstart/world)")
+    parser.add_argument("--world", type=found, default="carracing", help="a world (default: the one in the package)")
     parser.add_argument("--width", type=int, default=16, help="episodes in lock-step (default 16)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median is taken (default 5)")
     parser.add_argument("--core", type=int, default=0, help="the core to pin to (default 0)")

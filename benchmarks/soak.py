@@ -1,6 +1,6 @@
 """Memory of a worker over many episodes.
 
-    python -m benchmarks.soak --world runs/quickstart/world --episodes 10000
+    python -m benchmarks.soak --episodes 10000
 
 Plays short episodes and prints the resident memory along the way: it must not grow.
 """
@@ -15,6 +15,7 @@ import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.envs import EnvSpec
 from wm_mpi.pool import Listed
 from wm_mpi.rollout import Task, make_rollout
+from wm_mpi.rundir import found
 from wm_mpi.seeding import Stream, episode_seed
 
 
@@ -32,7 +33,7 @@ def counted(episodes: range) -> Listed:
 def main() -> None:
     """Play, and print a JSON object: resident MB after each tenth of the episodes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", default="runs/quickstart/world", help="a world (default runs/quickstart/world)")
+    parser.add_argument("--world", type=found, default="carracing", help="a world (default: the one in the package)")
     parser.add_argument("--episodes", type=int, default=10_000, help="episodes in all (default 10000)")
     parser.add_argument("--max-frames", type=int, default=50, help="frames an episode (default 50)")
     parser.add_argument("--width", type=int, default=16, help="episodes in lock-step (default 16)")

@@ -1,6 +1,6 @@
 """How fast V and M train here, and what share of the machine that is.
 
-    python -m benchmarks.train --run runs/quickstart
+    python -m benchmarks.train --run runs/from_nothing
 
 Trains V on ``frames/`` and M on ``latents/`` below the given directory, through the project's own loop and loaders, and
 prints JSON: frames and steps a second, the arithmetic this takes against a large matrix product in the same backend and
@@ -120,7 +120,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measure and print a JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("runs/quickstart"), help="holds frames/ and latents/")
+    parser.add_argument("--run", type=Path, default=Path("runs/from_nothing"), help="holds frames/ and latents/")
     parser.add_argument("--precision", default="float32", help="float32, mixed_bfloat16 or mixed_float16")
     parser.add_argument("--devices", type=int, default=1, help="GPUs that share each batch (count)")
     parser.add_argument("--batch-size", type=int, default=100, help="frames or sequences a step (count)")

@@ -3,10 +3,10 @@
 # trained on with old and new data; its weights are refitted to the new latents; and C's training goes on from there.
 # Running it again goes on where it stopped.
 #
-#   FROM=runs/quickstart bash jobs/iterate.bash [flags of es]
-#   FROM=runs/quickstart.2 bash jobs/iterate.bash     and so on
+#   FROM=runs/from_nothing bash jobs/iterate.bash [flags of es]
+#   FROM=runs/from_nothing.2 bash jobs/iterate.bash     and so on
 #
-#   FROM         directory of the turn before: frames/ vae/ rnn/ world/ es/ (default: runs/quickstart)
+#   FROM         directory of the turn before: frames/ vae/ rnn/ world/ es/ (default: runs/from_nothing)
 #   OUT          directory of this turn (default: FROM's name with the next number)
 #   RANKS        MPI ranks for playing (default: cores + 1, rank 0 only waits)
 #   EPISODES     how many the champion plays (default: 100)
@@ -29,7 +29,7 @@ case "${1:-}" in
         ;;
 esac
 
-from="${FROM:-runs/quickstart}"
+from="${FROM:-runs/from_nothing}"
 from="${from%/}"
 number="${from##*.}"
 case "$number" in
@@ -66,6 +66,6 @@ run python -m wm_mpi.refit --run "$from/es" --old-world "$from/world" --world "$
     --out "$out/start.h5"
 stage "7/7 train C from there on $ranks ranks"
 run bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$out/world" --init "$out/start.h5" --out "$out/es" \
-    --popsize 32 --episodes 4 --stuck-frames 100 --generations 40 --eval-every 10 --eval-episodes 16 --seed "$seed" "$@"
+    --deterministic --popsize 32 --episodes 4 --stuck-frames 100 --generations 40 --eval-every 10 --eval-episodes 16 --seed "$seed" "$@"
 echo
 echo "== done in $SECONDS s; next: python -m wm_mpi.evaluate --run $out/es --compare $from/es"

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# The whole pipeline, small, from nothing to a car that drives: about a quarter of an hour on two cores, everything under
-# runs/quickstart/ (or OUT). Running it again goes on where it stopped.
+# A controller that drives, in minutes: C is trained in the world that is part of the package, and judged on unseen tracks.
+#
+#   bash jobs/quickstart.bash                    C alone, in V and M as they come with the package
+#   FROM_NOTHING=1 bash jobs/quickstart.bash     the whole pipeline, small: first episodes, V and M too
+#
+# Everything goes to OUT; running it again goes on where it stopped.
+#   OUT    directory (default: runs/quickstart, from nothing runs/from_nothing)
 #   RANKS  MPI ranks for playing (default: cores + 1, rank 0 only waits)
 #   SEED   seed of everything (default 0)
 set -euo pipefail
@@ -9,7 +14,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . jobs/setup.bash
 setup_environment
 
-out="${OUT:-runs/quickstart}"
 seed="${SEED:-0}"
 ranks="${RANKS:-$(($(nproc) + 1))}"
 started=$SECONDS
@@ -19,25 +23,32 @@ stage() {
     echo "== $1 ($((SECONDS - started)) s)"
 }
 
-stage "1/8 collect: first episodes on $ranks ranks"
-bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out "$out/frames" \
-    --episodes 100 --max-frames 400 --shard-episodes 10 --seed "$seed"
-stage "2/8 train V"
-python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --learning-rate 1e-3 --seed "$seed"
-stage "3/8 encode"
-python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
-stage "4/8 train M"
-python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" \
-    --steps 300 --steps-per-epoch 100 --batch-size 32 --sequence 100 --seed "$seed"
-stage "5/8 freeze"
-python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
-stage "6/8 train C with CMA-ES on $ranks ranks"
-bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$out/world" --out "$out/es" \
-    --popsize 32 --episodes 2 --max-frames 600 --stuck-frames 100 --generations 40 \
+if [ "${FROM_NOTHING:-0}" = 0 ]; then
+    out="${OUT:-runs/quickstart}"
+    world=carracing generations=80
+else
+    out="${OUT:-runs/from_nothing}"
+    world="$out/world" generations=40
+    stage "collect first episodes on $ranks ranks"
+    bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out "$out/frames" \
+        --episodes 100 --max-frames 400 --shard-episodes 10 --seed "$seed"
+    stage "train V"
+    python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --learning-rate 1e-3 --seed "$seed"
+    stage "encode"
+    python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
+    stage "train M"
+    python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" \
+        --steps 300 --steps-per-epoch 100 --batch-size 32 --sequence 100 --seed "$seed"
+    stage "freeze"
+    python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
+fi
+stage "train C with CMA-ES on $ranks ranks"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$world" --out "$out/es" --deterministic \
+    --popsize 32 --episodes 2 --max-frames 600 --stuck-frames 100 --generations "$generations" \
     --eval-every 10 --eval-episodes 16 --seed "$seed"
-stage "7/8 evaluate on 16 unseen tracks"
+stage "evaluate on 16 unseen tracks"
 bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 16 --json "$out/evaluation.json"
-stage "8/8 the first 4 of them again, in Gymnasium's own CarRacing"
+stage "the first 4 of them again, in Gymnasium's own CarRacing"
 bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 4 --env gymnasium --width 1 \
     --json "$out/evaluation_gymnasium.json"
 python - "$out" <<'END'

@@ -327,6 +327,19 @@ def test_v_and_m_that_do_not_fit(copied: Path) -> None:
                                 "--out", copied / "new_world")
 
 
+def test_an_untrained_m_for_comparisons(pipeline: Path, tmp_path: Path) -> None:
+    """--steps 0 gives M as it begins, bound to its V."""
+    arguments = ["train_rnn", "--data", pipeline / "latents", "--out", tmp_path / "rnn", "--steps", 0]
+    succeed(*arguments)
+    first = load_arrays(tmp_path / "rnn" / "weights.h5", "")[0]
+    assert first["lstm/recurrent_kernel"].std() > 0.01 and not (tmp_path / "rnn" / "history.jsonl").read_text()
+    succeed(*arguments)  # nothing is left to do
+    again, about = load_arrays(tmp_path / "rnn" / "weights.h5", "")
+    assert about["epoch"] == 0 and all(np.array_equal(first[name], again[name]) for name in first)
+    succeed("freeze", "--vae", pipeline / "vae", "--rnn", tmp_path / "rnn", "--data", pipeline / "frames",
+            "--out", tmp_path / "world", "--force")
+
+
 def test_missing_and_damaged_inputs(copied: Path) -> None:
     assert "does not exist" in refuse("train_vae", "--data", copied / "nothing", "--out", copied / "v")
     assert not (copied / "v").exists()

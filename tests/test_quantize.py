@@ -11,7 +11,7 @@ from wm_mpi.datasets import load_arrays, open_frames
 from wm_mpi.errors import UserError
 from wm_mpi.graph import build_encoder, build_policy
 from wm_mpi.policy import open_session, run_encoder
-from wm_mpi.quantize import Deviation, activation_ranges, check, deviation, quantise
+from wm_mpi.quantize import Deviation, activation_peaks, check, deviation, equalise, quantise
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +78,38 @@ def test_frames_stay_integers(frozen: tuple) -> None:
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
 
 
+def test_equalising_changes_nothing_but_the_channels(vae: dict, samples: tuple) -> None:
+    exact = run_encoder(build_encoder(vae).SerializeToString())
+    peaks = activation_peaks(exact, samples[0])
+    equal, ranges = equalise(vae, peaks)
+    same = run_encoder(build_encoder(equal).SerializeToString())
+    for name in ("mu", "logvar"):
+        np.testing.assert_allclose(same(samples[1])[name], exact(samples[1])[name], atol=1e-4)
+    for number, before, after, most in zip((1, 2, 3, 4), peaks, activation_peaks(same, samples[0]), ranges, strict=True):
+        assert after.max() * 1.1 == pytest.approx(most, rel=1e-3)
+        alive = before > 0.01 * before.max()
+        spread = after[alive] / after.max()
+        np.testing.assert_allclose(spread, 1 if number == 4 else np.sqrt(before / before.max())[alive], rtol=1e-3)
+
+
+def test_channels_of_unlike_size_survive_rounding(vae: dict, samples: tuple) -> None:
+    """The same V written with channels a thousand times apart: rounded as it stands it is lost, equalised it is not."""
+    uneven = {name: value.copy() for name, value in vae.items()}
+    for number in (1, 2, 3):
+        size = 10.0 ** -np.linspace(0, 3, len(uneven[f"encoder/conv{number}/bias"]))
+        uneven[f"encoder/conv{number}/kernel"] *= size
+        uneven[f"encoder/conv{number}/bias"] *= size
+        uneven[f"encoder/conv{number + 1}/kernel"] /= size[:, None]
+    exact = run_encoder(build_encoder(uneven).SerializeToString())
+    ranges = np.array([peak.max() for peak in activation_peaks(exact, samples[0])])
+    lost = run_encoder(build_encoder(uneven, quantise(uneven, ranges)).SerializeToString())
+    assert deviation(exact(samples[1]), lost(samples[1])).rms > 3 * quantise_encoder(uneven, *samples)[2].rms
+
+
 def test_ranges_too_small_are_refused(vae: dict, samples: tuple) -> None:
     vae = {**vae, "encoder/mu/kernel": 30 * vae["encoder/mu/kernel"]}  # a V that has learned says more than this small one
     exact = run_encoder(build_encoder(vae).SerializeToString())
-    integers = quantise(vae, activation_ranges(exact, samples[0]) / 10)
+    integers = quantise(vae, np.array([peak.max() for peak in activation_peaks(exact, samples[0])]) / 10)
     broken = run_encoder(build_encoder(vae, integers).SerializeToString())
     with pytest.raises(UserError, match=r"rms [\d.e+]+ \(at most 0.25\).*give --precision fp32"):
         check(deviation(exact(samples[1]), broken(samples[1])))

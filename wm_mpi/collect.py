@@ -13,16 +13,17 @@ import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.behaviour import ExploringPolicy, LinearBehaviour, WalkPolicy
 from wm_mpi.cli import run_command
 from wm_mpi.config import CollectConfig
-from wm_mpi.datasets import check_shard, load_arrays, open_frames, shard_holds, write_index, write_shard
+from wm_mpi.datasets import check_shard, open_frames, shard_holds, write_index, write_shard
 from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.errors import UserError
 from wm_mpi.policy import Policy
 from wm_mpi.pool import Pool, Tasks, open_pool
-from wm_mpi.progress import Progress
+from wm_mpi.progress import Progress, log
 from wm_mpi.recording import EpisodeRecorder
 from wm_mpi.rollout import Rollout, Task, make_policy
 from wm_mpi.rundir import RunDir, begin_directory, read_json
 from wm_mpi.seeding import Stream, episode_seed
+from wm_mpi.trained import load_trained
 
 
 def main(config: CollectConfig) -> None:
@@ -56,7 +57,7 @@ def collect(config: CollectConfig, pool: Pool, parameters: npt.NDArray[np.float6
     everything = range(-(-config.episodes // config.shard_episodes))
     todo = [shard for shard in everything if not shard_holds(_shard(config, shard), _numbers(config, shard))]
     missing = [number for shard in todo for number in _numbers(config, shard) if not _episode(config, number).exists()]
-    print(f"{config.episodes} episodes wanted, {len(missing)} to play ({pool.workers} at work)")
+    log.info(f"{config.episodes} episodes wanted, {len(missing)} to play ({pool.workers} at work)")
     frames = 0
     with Progress(None, config.episodes, config.episodes - len(missing)) as progress:
         tasks = [Task(0, episode_seed(config.seed, Stream.COLLECTION, 0, number)) for number in missing]
@@ -133,16 +134,14 @@ def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
             raise UserError(f"--exploration {config.exploration:g} is for a champion, --policy {config.policy} is all "
                             "exploration: give the directory of a run, or leave it out")
         return (WalkPolicy if config.policy == "random" else LinearBehaviour)(config.width), np.empty((1, 0))
-    run = RunDir(config.policy)
-    if not run.config.exists():
+    if not (RunDir(config.policy).path / "config.json").exists():
         raise UserError(f"--policy {config.policy} is neither 'random' nor 'linear' nor the directory of an es run")
-    arrays, _ = load_arrays(run.champion, f"{run.path} has no champion yet: run es for a generation first")
-    settings = read_json(run.config, "it is not the directory of an es run")
-    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
-    policy: Any = make_policy(spec, config.world or settings["world"], config.width, settings["deterministic"])
+    trained = load_trained(config.policy, env=config.env, world=config.world, max_frames=config.max_frames,
+                           lap_complete_percent=config.lap_complete_percent, deterministic=None)
+    policy: Any = make_policy(trained.spec, trained.world, config.width, trained.deterministic)
     if config.exploration:
         policy = ExploringPolicy(policy, config.width, config.exploration)
-    return policy, arrays["parameters"][None]
+    return policy, trained.parameters[None]
 
 
 def _numbers(config: CollectConfig, shard: int) -> range:

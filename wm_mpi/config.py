@@ -163,7 +163,7 @@ class RnnConfig(TrainingOptions, Command):
         "smoke": {"steps": 10, "steps_per_epoch": 5, "sequence": 50, "batch_size": 8}}
 
     steps: int = dataclasses.field(default=4000, metadata=changeable())
-    """Gradient steps in all (count; a multiple of --steps-per-epoch)."""
+    """Gradient steps in all (count; a multiple of --steps-per-epoch; 0 leaves M as it begins, to see what M is worth)."""
     steps_per_epoch: int = 200
     """Steps between validations and checkpoints (count)."""
     batch_size: int = 100
@@ -394,7 +394,7 @@ def check(config: Command) -> None:
         UserError: names the flag, the value and the bound.
     """
     least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 2, "generations": 1, "eval_every": 1, "epochs": 1,
-             "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 1, "steps_per_epoch": 1,
+             "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0, "steps_per_epoch": 1,
              "sequence": 2, "parts": 1, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
              "exploration": 0, "films": 0}
     for name, bound in least.items():

@@ -7,13 +7,12 @@ import numpy.typing as npt
 
 from wm_mpi.charts import Axis, Colour, Kind, Mark, axis, chart, compact
 from wm_mpi.findings import Findings, Latents, Rows, published
+from wm_mpi.verdict import SOLVED_MEAN
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""
 LONG = 100
 """From so many generations on, the steep beginning hides what comes later."""
-GOAL = 900
-"""CarRacing counts as solved by a mean of so many points over 100 tracks."""
 
 
 def figure(body: str, caption: str, kind: str = "") -> str:
@@ -109,8 +108,8 @@ def histogram(row: dict, name: str) -> str:
     y = axis("tracks", [counts], lambda value: f"{value:.0f}", int(min(5, counts.max() + 1)), floor=0)
     marks = [Mark("bars", "run", edges[:-1] + 0.04 * step, counts, low=edges[1:] - 0.04 * step),
              Mark("rule", "check", mean, label=f"mean {mean:.0f}")]
-    if x.low < GOAL < x.high and abs(GOAL - mean) > 0.15 * (x.high - x.low):
-        marks.append(Mark("rule", "paper", GOAL, label=f"{GOAL}"))
+    if x.low < SOLVED_MEAN < x.high and abs(SOLVED_MEAN - mean) > 0.15 * (x.high - x.low):
+        marks.append(Mark("rule", "paper", SOLVED_MEAN, label=f"{SOLVED_MEAN:g}"))
     low, high = row["interval"]
     said = (f"Histogram of {len(returns)} returns in {name}, from {returns.min():.0f} to {returns.max():.0f}, "
             f"mean {mean:.1f}.")

@@ -52,8 +52,8 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None) ->
 
 
 def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelProto:
-    """V's encoder alone: frames uint8 [B,64,64,3] to mu, logvar [B,32]; in fp32 also peak1..4 [B], the largest activation
-    after each convolution, from which ``quantize`` takes its ranges. Arguments as for ``build_policy``.
+    """V's encoder alone: frames uint8 [B,64,64,3] to mu, logvar [B,32]; in fp32 also peak1..4 [B,C], the largest activation
+    of each channel after each convolution, from which ``quantize`` takes its ranges. Arguments as for ``build_policy``.
     """
     latents = vae["encoder/mu/bias"].shape[0]
     build = _Builder()
@@ -61,8 +61,8 @@ def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelPr
     outputs: dict[str, list[int]] = {"mu": [latents], "logvar": [latents]}
     if integers is None:
         for number in (1, 2, 3, 4):
-            build.node("ReduceMax", [f"relu{number}"], f"peak{number}", axes=[1, 2, 3], keepdims=0)
-            outputs[f"peak{number}"] = []
+            build.node("ReduceMax", [f"relu{number}"], f"peak{number}", axes=[2, 3], keepdims=0)
+            outputs[f"peak{number}"] = [vae[f"encoder/conv{number}/bias"].shape[0]]
     return build.model("encoder", {"frames": FRAME}, outputs)
 
 

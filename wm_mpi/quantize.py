@@ -12,7 +12,7 @@ with step 1/255. Weights are int8 with one scale an output channel. Two choices 
   channel's scale is chosen so that no two weights of a pair can reach that: the integers are then the same on every x86.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -23,19 +23,48 @@ from wm_mpi.errors import UserError
 LAYERS = (1, 2, 3, 4)
 HEADROOM = 1.1
 """Ranges are this times the largest activation seen: a frame that exceeds its range loses more than finer steps gain."""
+SMALLEST = 1e-3
+"""Channels with less than this share of their layer's largest activation are treated as if they had it."""
 PAIR = 127
 """Largest sum of two neighbouring weights; after rounding at most 128, and 128 x 255 still fits 16 bits."""
 
 Weights = Mapping[str, npt.NDArray]
 Encoder = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray]]
-"""Frames uint8 [N,64,64,3] to an encoder graph's outputs by name: mu, logvar [N,32]; before quantising also peak1..4 [N],
-the largest activation of each layer."""
+"""Frames uint8 [N,64,64,3] to an encoder graph's outputs by name: mu, logvar [N,32]; before quantising also peak1..4
+[N,C], the largest activation of each channel of each layer."""
 
 
-def activation_ranges(encode: Encoder, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The value that 255 stands for after each convolution, shape (4,), from frames [N,64,64,3] and the fp32 encoder."""
+def activation_peaks(encode: Encoder, frames: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float64]]:
+    """The largest activation of each channel after each convolution, four times shape (C,), on frames [N,64,64,3]."""
     seen = encode(frames)
-    return np.array([max(float(seen[f"peak{number}"].max()), 1e-6) * HEADROOM for number in LAYERS])
+    return [np.maximum(seen[f"peak{number}"].max(axis=0).astype(np.float64), 1e-6) for number in LAYERS]
+
+
+def equalise(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
+             ) -> tuple[dict[str, npt.NDArray], npt.NDArray[np.float64]]:
+    """The same V with channels of more alike size, and the value that 255 is to stand for after each convolution.
+
+    A layer's activations share one step, so that a channel of small values would have few of them. ReLU lets a channel be
+    divided by any positive number and the next layer's weights be multiplied by it (Nagel et al., 2019, section 4.1). After
+    the last convolution comes fp32, and channels are made equal; before, where the next weights are rounded too, each is
+    divided by the square root of its share of the largest.
+
+    Args:
+        vae: arrays of ``models.vae`` by name.
+        peaks: of ``activation_peaks``.
+    """
+    equal: dict[str, npt.NDArray] = dict(vae)
+    ranges = []
+    for number, peak in zip(LAYERS, peaks, strict=True):
+        size = np.maximum(peak / peak.max(), SMALLEST) ** (1.0 if number == LAYERS[-1] else 0.5)
+        ranges.append((peak / size).max() * HEADROOM)
+        for name in ("kernel", "bias"):
+            equal[f"encoder/conv{number}/{name}"] = equal[f"encoder/conv{number}/{name}"] / size
+        for following in ("mu", "logvar") if number == LAYERS[-1] else (f"conv{number + 1}",):
+            kernel = equal[f"encoder/{following}/kernel"]
+            rows = kernel.reshape(-1, len(size), kernel.shape[-1])  # the inputs' channels come last but one
+            equal[f"encoder/{following}/kernel"] = (rows * size[:, None]).reshape(kernel.shape)
+    return {name: value.astype(np.float32) for name, value in equal.items()}, np.array(ranges)
 
 
 def quantise(vae: Weights, ranges: npt.NDArray[np.float64]) -> dict[str, npt.NDArray]:
@@ -43,7 +72,7 @@ def quantise(vae: Weights, ranges: npt.NDArray[np.float64]) -> dict[str, npt.NDA
 
     Args:
         vae: arrays of ``models.vae`` by name, kernels float [4, 4, C, O].
-        ranges: of ``activation_ranges``, shape (4,).
+        ranges: of ``equalise``, shape (4,).
 
     Returns:
         For each layer: ``convN/kernel`` int8 [O, wide C, 4, 2], ``convN/scale`` float32 [O], ``convN/bias`` int32 [O] in

@@ -30,6 +30,8 @@ def main(config: RnnConfig) -> None:
         log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(MdnRnn(data.read("mu", 0, 1).shape[1], config.seed), config.learning_rate, out, CLIP)
         done = resume(trainer, out, data, start)
+        if epochs == done == 0:
+            save(trainer, out, 0, data, {"kind": "rnn", "vae": data.about["vae"]})
         for epoch in range(done + 1, epochs + 1):
             trainer.epoch(
                 epoch, epochs,

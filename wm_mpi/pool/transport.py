@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from wm_mpi.errors import UserError
 
-SHORTEST, LONGEST = 0.0002, 0.005
+SHORTEST, LONGEST = 0.0002, 0.02
 """Pauses between two looks at the mailbox (seconds)."""
 TOGETHER = 300
 """Ranks that have not joined in MPI within so long give up, by SIGALRM (seconds)."""
