@@ -59,9 +59,11 @@ END
 
 echo
 echo "== done in $((SECONDS - started)) s; everything is under $out/:"
-echo "   frames/ latents/    what was played, and what V made of it"
-echo "   vae/ rnn/           the trained models, history.jsonl and tensorboard/"
-echo "   world/samples.png   frames beside their reconstructions"
+[ "$world" = carracing ] || {
+    echo "   frames/ latents/    what was played, and what V made of it"
+    echo "   vae/ rnn/           the trained models, history.jsonl and tensorboard/"
+    echo "   world/samples.png   frames beside their reconstructions"
+}
 echo "   es/                 metrics.jsonl, champion.h5, log.txt"
 echo
 echo "see it drive:  . $WM_VENV/bin/activate && python -m wm_mpi.watch --run $out/es --serve 8000"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up an environment and run the whole suite: style, types, tests. About eight minutes on two cores.
+# Set up an environment and run the whole suite: style, types, tests. About half an hour on two cores.
 # Arguments go to pytest:  bash jobs/test.bash -k pool
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -25,6 +25,7 @@ def model_card(name: str, settings: Row, rows: Sequence[Row], evaluations: Seque
     last = rows[-1]
     data = manifest["env"]
     validation = champion["validation_mean"]
+    mode = " --deterministic" if settings["deterministic"] else ""
     chosen = "" if validation is None else (f", chosen by its mean of {validation:.1f} over {settings['eval_episodes']} "
                                             "validation tracks")
     parts = [
@@ -33,14 +34,15 @@ def model_card(name: str, settings: Row, rows: Sequence[Row], evaluations: Seque
         "Models (Ha and Schmidhuber, 2018), trained by this project. V and M are stored in half precision; ranks run "
         "`policy.onnx`.",
         f"    python -m wm_mpi.watch --run {name} --serve 8000\n    python -m wm_mpi.evaluate --run {name}\n"
-        f"    python -m wm_mpi.es --world {name} --init {name} --out runs/on",
+        f"    python -m wm_mpi.es --world {name} --init {name}{mode} --out runs/on",
         notes.strip(),
         "## Verdicts\nReturns in points; every track is one that neither training nor validation has seen. The controller "
         "is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
         "## What it took\n" + bullets({
             "frames for V and M": f"{data['env_id']}, policy {unrooted(data.get('policy', ''))}, seed {data.get('seed')}",
             "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes a candidate of at most "
-                 f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, seed {settings['seed']}",
+                 f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "
+                 f"seed {settings['seed']}",
             "generations": f"{last['generation']:,}; the champion is of generation {champion['generation']:,}",
             "frames played for C": f"{last['frames_total']:,}",
             "core-hours for C": f"{last['core_hours']:.2f}"}),
