@@ -50,7 +50,7 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
     check_world(world, about, spec, settings["env"])
     generation, rows = int(about["generation"]), list(whole_lines(directory.metrics))
-    if not complete(rows, settings):
+    if directory.checkpoint_files() and not complete(rows, settings):  # an export has none, and is what it is
         log.info(f"{directory.path} is not finished ({len(rows)} of {settings['generations']} generations): this is its "
                  f"champion so far, of generation {generation}")
     return Trained(directory, settings, spec, world, settings["deterministic"] if deterministic is None else deterministic,
