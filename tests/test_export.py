@@ -102,7 +102,8 @@ def test_what_is_shipped_drives_as_its_card_says(name: str, tmp_path: Path) -> N
     place = rundir.PRETRAINED / name
     assert sum(path.stat().st_size for path in place.iterdir()) < 20e6
     row = json.loads((place / "evaluations.jsonl").read_text().splitlines()[0])
-    done = wm("evaluate", "--run", name, "--episodes", 8, "--json", tmp_path / "verdict.json", ranks=3)
+    done = wm("evaluate", "--run", name, "--episodes", 8, "--json", tmp_path / "verdict.json", ranks=3,
+              cwd=tmp_path)
     assert done.returncode == 0 and "is not finished" not in done.stdout + done.stderr, done.stderr
     verdict = json.loads((tmp_path / "verdict.json").read_text())
     assert verdict["tracks"] == row["tracks"][:8]
