@@ -8,7 +8,7 @@ import pytest
 from conftest import refuse, succeed, wm
 
 from wm_mpi import rundir
-from wm_mpi.card import unrooted
+from wm_mpi.card import model_card, unrooted
 from wm_mpi.datasets import load_arrays
 from wm_mpi.insight import Insight
 from wm_mpi.rundir import beside, found
@@ -71,8 +71,19 @@ def test_the_card_says_what_was_found_and_not_where(run: Path, tmp_path: Path) -
         assert str(run.parent.parent).encode() not in path.read_bytes(), path
     assert unrooted({"what": ["generation 2 of /home/me/runs/es, 3/4", "/x", "a/b/c/d"]}) == {
         "what": ["generation 2 of runs/es, 3/4", "/x", "a/b/c/d"]}
+    assert "z sampled" in card and "--init fresh --out runs/on" in card
     manifest = json.loads((exported / "manifest.json").read_text())
     assert all(f"{name}: SHA-256 {digest}" in card for name, digest in manifest["files"].items())
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_card_says_how_z_was_used(exported: Path, deterministic: bool) -> None:
+    settings, manifest = (json.loads((exported / name).read_text()) for name in ("config.json", "manifest.json"))
+    rows = [json.loads(line) for line in (exported / "metrics.jsonl").read_text().splitlines()]
+    card = model_card("tiny", {**settings, "deterministic": deterministic}, rows, [], manifest,
+                      load_arrays(exported / "champion.h5", "")[1], "")
+    assert ("z = mu" in card) == ("--init tiny --deterministic --out runs/on" in card) == deterministic
+    assert ("z sampled" in card) != deterministic and "None yet." in card
 
 
 def test_exports_replace_one_another_and_nothing_else(run: Path, exported: Path, tmp_path: Path) -> None:

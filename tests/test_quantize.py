@@ -11,7 +11,7 @@ from wm_mpi.datasets import load_arrays, open_frames
 from wm_mpi.errors import UserError
 from wm_mpi.graph import build_encoder, build_policy
 from wm_mpi.policy import open_session, run_encoder
-from wm_mpi.quantize import Deviation, activation_peaks, check, deviation, equalise, quantise
+from wm_mpi.quantize import Deviation, activation_peaks, check, deviation, equalise, prune, quantise
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,38 @@ def test_frames_stay_integers(frozen: tuple) -> None:
     assert kinds.count("QLinearConv") == 4 and "Cast" not in kinds and "QuantizeLinear" not in kinds
     assert kinds.index("DequantizeLinear") > max(at for at, kind in enumerate(kinds) if kind == "QLinearConv")
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+def test_silent_channels_are_left_out_and_nothing_else_changes(vae: dict, samples: tuple) -> None:
+    """33 of each layer's channels silenced (of the first: 13), spread over it; what is kept is a multiple of four."""
+    quiet = {name: value.copy() for name, value in vae.items()}
+    silenced = {number: np.random.default_rng(number).permutation(32 * 2 ** (number - 1))[:13 if number == 1 else 33]
+                for number in (1, 2, 3, 4)}
+    for number, channels in silenced.items():
+        quiet[f"encoder/conv{number}/bias"][channels] = -1e3
+    exact = run_encoder(build_encoder(quiet).SerializeToString())
+    peaks = activation_peaks(exact, samples[0])
+    small, heard = prune(quiet, peaks)
+    for number, before, after in zip((1, 2, 3, 4), peaks, heard, strict=True):
+        loud = np.count_nonzero(before > 1e-6)
+        assert loud <= len(before) - len(silenced[number])
+        assert loud <= len(after) < loud + 4 and len(after) % 4 == 0
+        assert small[f"encoder/conv{number}/kernel"].shape[-1] == len(after) == len(small[f"encoder/conv{number}/bias"])
+        np.testing.assert_array_equal(after[after > 1e-6], before[before > 1e-6])
+    same = run_encoder(build_encoder(small).SerializeToString())
+    for name in ("mu", "logvar"):
+        np.testing.assert_allclose(same(samples[0])[name], exact(samples[0])[name], atol=1e-5)
+    moved, integers, measured = quantise_encoder(quiet, *samples)
+    assert integers["conv3/kernel"].shape == (len(heard[2]), 2 * len(heard[1]), 4, 2)
+    assert measured.rms < 0.15, measured
+    assert run_encoder(build_encoder(moved, integers).SerializeToString())(samples[1])["mu"].shape[1] == 32
+
+
+def test_a_layer_that_is_silent_throughout_keeps_a_group(vae: dict) -> None:
+    peaks = [np.full(32 * 2**number, 1e-6 if number == 2 else 1.0) for number in range(4)]
+    small, heard = prune(vae, peaks)
+    assert [len(peak) for peak in heard] == [32, 64, 4, 256]
+    assert small["encoder/conv3/kernel"].shape[2:] == (64, 4) and small["encoder/conv4/kernel"].shape[2:] == (4, 256)
 
 
 def test_equalising_changes_nothing_but_the_channels(vae: dict, samples: tuple) -> None:

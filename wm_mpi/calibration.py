@@ -8,7 +8,7 @@ from wm_mpi.errors import UserError
 from wm_mpi.graph import build_encoder
 from wm_mpi.policy import run_encoder
 from wm_mpi.progress import Progress
-from wm_mpi.quantize import Deviation, Weights, activation_peaks, check, deviation, equalise, quantise, recentre
+from wm_mpi.quantize import Deviation, Weights, activation_peaks, check, deviation, equalise, prune, quantise, recentre
 from wm_mpi.seeding import generator
 
 CALIBRATION = 1024
@@ -38,14 +38,14 @@ def two_samples(data: Dataset, count: int = CALIBRATION) -> tuple[npt.NDArray[np
 
 def quantise_encoder(vae: Weights, seen: npt.NDArray[np.uint8], held_out: npt.NDArray[np.uint8],
                      ) -> tuple[dict[str, npt.NDArray], dict[str, npt.NDArray], Deviation]:
-    """V with equalised channels and recentred biases, its convolutions' integers, and how far the two stray on ``held_out``.
+    """V without silent channels, equalised and recentred; its convolutions' integers; how far the two stray on ``held_out``.
 
     Raises:
         UserError: too far.
     """
     with Progress(None, 3, unit="pass", name="calibrating int8") as progress:
         exact = run_encoder(build_encoder(vae).SerializeToString())
-        vae, ranges = equalise(vae, activation_peaks(exact, seen))
+        vae, ranges = equalise(*prune(vae, activation_peaks(exact, seen)))
         integers = quantise(vae, ranges)
         progress.advance()
         rounded = run_encoder(build_encoder(vae, integers).SerializeToString())

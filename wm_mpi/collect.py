@@ -134,7 +134,7 @@ def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
             raise UserError(f"--exploration {config.exploration:g} is for a champion, --policy {config.policy} is all "
                             "exploration: give the directory of a run, or leave it out")
         return (WalkPolicy if config.policy == "random" else LinearBehaviour)(config.width), np.empty((1, 0))
-    if not (RunDir(config.policy).path / "config.json").exists():
+    if not RunDir(config.policy).config.exists():
         raise UserError(f"--policy {config.policy} is neither 'random' nor 'linear' nor the directory of an es run")
     trained = load_trained(config.policy, env=config.env, world=config.world, max_frames=config.max_frames,
                            lap_complete_percent=config.lap_complete_percent, deterministic=None)

@@ -12,8 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
-WIDE = ((64, 16, 12), (31, 15, 64), (14, 7, 128), (6, 3, 256))
-"""Height, width and channels in which the int8 convolutions take their input: several pixels of a row as one."""
+WIDE = ((64, 16), (31, 15), (14, 7), (6, 3))
+"""Height and width in which the int8 convolutions take their input: several pixels of a row as one."""
 LOGSTD_BOUND = 7.0
 """M's log standard deviations are clipped to +-7, as in training."""
 FRAME = [64, 64, 3]
@@ -161,7 +161,8 @@ def _encode(build: _Builder, vae: Weights, integers: Weights | None) -> None:
     if integers is None:
         layer = _convolve(build, vae)
         # Keras flattens height-width-channel, ONNX channel-height-width: reorder the rows once, here
-        dense = dense.reshape(2, 2, 256, -1).transpose(2, 0, 1, 3).reshape(1024, -1)
+        channels = len(vae["encoder/conv4/bias"])
+        dense = dense.reshape(2, 2, channels, -1).transpose(2, 0, 1, 3).reshape(4 * channels, -1)
     else:
         layer = _convolve_integers(build, integers)
     flat = build.node("Flatten", [layer], "flat", axis=1)
@@ -173,7 +174,7 @@ def _encode(build: _Builder, vae: Weights, integers: Weights | None) -> None:
 
 
 def _convolve(build: _Builder, vae: Weights) -> str:
-    """Frames through the four convolutions in fp32; the result is [B,256,2,2]."""
+    """Frames through the four convolutions in fp32; the result is [B,C,2,2], C 256 if V is whole."""
     build.node("Cast", ["frames"], "frames_float", to=TensorProto.FLOAT)
     layer = build.node("Transpose", ["frames_float"], "frames_nchw", perm=[0, 3, 1, 2])
     for number in (1, 2, 3, 4):
@@ -188,7 +189,7 @@ def _convolve(build: _Builder, vae: Weights) -> str:
 
 
 def _convolve_integers(build: _Builder, integers: Weights) -> str:
-    """Frames through the four convolutions in 8 bits; the result is [B,2,2,256], back in fp32.
+    """Frames through the four convolutions in 8 bits; the result is [B,2,2,C], back in fp32.
 
     uint8 frames are 8-bit activations of step 1/255 already, and ReLU is what uint8 with zero point 0 does by itself. The
     transpositions are for the standard's channels-first layout only: ONNX Runtime computes channels-last and drops them.
@@ -197,7 +198,8 @@ def _convolve_integers(build: _Builder, integers: Weights) -> str:
     zero = build.constant("zero", 0, np.uint8)
     for number, view in enumerate(WIDE, start=1):
         part = {name: integers[f"conv{number}/{name}"] for name in ("kernel", "scale", "bias", "step")}
-        layer = build.node("Reshape", [layer, build.constant(f"view{number}", [-1, *view], np.int64)], f"wide{number}")
+        shape = [-1, *view, part["kernel"].shape[1]]
+        layer = build.node("Reshape", [layer, build.constant(f"view{number}", shape, np.int64)], f"wide{number}")
         layer = build.node("Transpose", [layer], f"first{number}", perm=[0, 3, 1, 2])
         next_step = build.constant(f"step{number}", part["step"])
         layer = build.node("QLinearConv", [

@@ -1,8 +1,10 @@
 """V's convolutions in 8 bits: activation ranges, integer weights, and the measure of what that costs. NumPy only.
 
 Activations are uint8 with zero point 0 (ReLU has no negative side), one step per layer; frames are such integers already,
-with step 1/255. Weights are int8 with one scale an output channel. Two choices go beyond the usual:
+with step 1/255. Weights are int8 with one scale an output channel. Three choices go beyond the usual:
 
+- *No silent channels.* Training leaves V with channels that ReLU holds at 0 on every frame, often more than half of them
+  in the late layers. They are left out: the result is the same, and the encoder of a V of 31 nats 1.7 times as fast.
 - *Wide pixels.* Neighbours in a row lie side by side in memory, so a row of W pixels of C channels is also one of W/2
   pixels of 2C channels: a 4 x 4 kernel of stride (2, 2) becomes 4 x 2 with stride (2, 1), and nothing is copied. The
   first layer takes 4 pixels of 3 as one of 12 and gives 2 pixels of 32 as one of 64. ONNX Runtime's fast kernel needs a
@@ -12,6 +14,7 @@ with step 1/255. Weights are int8 with one scale an output channel. Two choices 
   channel's scale is chosen so that no two weights of a pair can reach that: the integers are then the same on every x86.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -25,6 +28,10 @@ HEADROOM = 1.1
 """Ranges are this times the largest activation seen: a frame that exceeds its range loses more than finer steps gain."""
 SMALLEST = 1e-3
 """Channels with less than this share of their layer's largest activation are treated as if they had it."""
+SILENT = 1e-6
+"""A channel whose largest activation is not above this says nothing."""
+GROUP = 4
+"""Channels are kept in multiples of this, as ONNX Runtime's fast kernel needs them."""
 PAIR = 127
 """Largest sum of two neighbouring weights; after rounding at most 128, and 128 x 255 still fits 16 bits."""
 
@@ -37,7 +44,29 @@ Encoder = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray]]
 def activation_peaks(encode: Encoder, frames: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float64]]:
     """The largest activation of each channel after each convolution, four times shape (C,), on frames [N,64,64,3]."""
     seen = encode(frames)
-    return [np.maximum(seen[f"peak{number}"].max(axis=0).astype(np.float64), 1e-6) for number in LAYERS]
+    return [np.maximum(seen[f"peak{number}"].max(axis=0).astype(np.float64), SILENT) for number in LAYERS]
+
+
+def prune(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
+          ) -> tuple[dict[str, npt.NDArray], list[npt.NDArray[np.float64]]]:
+    """V without the channels of its convolutions that are silent, and the peaks of those that stay, in their order.
+
+    A multiple of ``GROUP`` stays in each layer, filled up from the silent ones.
+
+    Args:
+        vae: arrays of ``models.vae`` by name.
+        peaks: of ``activation_peaks``.
+    """
+    small: dict[str, npt.NDArray] = dict(vae)
+    heard = []
+    for number, peak in zip(LAYERS, peaks, strict=True):
+        groups = max(1, math.ceil(np.count_nonzero(peak > SILENT) / GROUP))
+        stay = np.sort(np.argsort(-peak, kind="stable")[:groups * GROUP])
+        heard.append(peak[stay])
+        _read_through(small, number, np.eye(len(peak), dtype=np.float32)[stay])
+        for name in ("kernel", "bias"):
+            small[f"encoder/conv{number}/{name}"] = small[f"encoder/conv{number}/{name}"][..., stay]
+    return small, heard
 
 
 def equalise(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
@@ -60,10 +89,7 @@ def equalise(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
         ranges.append((peak / size).max() * HEADROOM)
         for name in ("kernel", "bias"):
             equal[f"encoder/conv{number}/{name}"] = equal[f"encoder/conv{number}/{name}"] / size
-        for following in ("mu", "logvar") if number == LAYERS[-1] else (f"conv{number + 1}",):
-            kernel = equal[f"encoder/{following}/kernel"]
-            rows = kernel.reshape(-1, len(size), kernel.shape[-1])  # the inputs' channels come last but one
-            equal[f"encoder/{following}/kernel"] = (rows * size[:, None]).reshape(kernel.shape)
+        _read_through(equal, number, np.diag(size))
     return {name: value.astype(np.float32) for name, value in equal.items()}, np.array(ranges)
 
 
@@ -163,6 +189,14 @@ def check(measured: Deviation, bounds: Deviation = BOUNDS) -> None:
     if beyond:
         raise UserError(f"int8 strays too far from fp32, in units of V's sigma: {', '.join(beyond)}; give --precision fp32, "
                         "or collect more varied frames to calibrate on")
+
+
+def _read_through(vae: dict[str, npt.NDArray], number: int, matrix: npt.NDArray) -> None:
+    """Multiply the C channels' rows of what reads convolution ``number`` by ``matrix`` [new C, C]."""
+    for following in ("mu", "logvar") if number == LAYERS[-1] else (f"conv{number + 1}",):
+        kernel = vae[f"encoder/{following}/kernel"]
+        rows = kernel.reshape(-1, matrix.shape[1], kernel.shape[-1])  # the inputs' channels come last but one
+        vae[f"encoder/{following}/kernel"] = (matrix @ rows).reshape(*kernel.shape[:-2], -1, kernel.shape[-1])
 
 
 def _one_pixel(kernel: npt.NDArray) -> npt.NDArray:
