@@ -232,7 +232,7 @@ class EsConfig(EpisodeOptions, Command):
     eval_episodes: int = 64
     """Validation episodes, on tracks of their own (count)."""
     deterministic: bool = False
-    """Use the mean of z instead of sampling it, as the paper does (docs/champion.md: 802 points against 457)."""
+    """Use the mean of z; the paper samples it (802 points against 457: docs/champion.md)."""
     seed: int = 0
     """Seed of everything random in the run (non-negative integer)."""
 
