@@ -98,6 +98,7 @@ class Post:
         self._comm = MPI.COMM_WORLD.Dup()
         self._comm.Set_errhandler(MPI.ERRORS_RETURN)
         self._sending: deque[tuple[int, Any, bytes]] = deque()
+        self._pause = SHORTEST  # grows while nothing comes, from one call to the next
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         self.survives = survives()
         self.dead: set[int] = set()
@@ -106,6 +107,7 @@ class Post:
     def send(self, ranks: Iterable[int], kind: str, content: Any = None) -> None:
         """Begin to send to each of ``ranks``, without waiting; what goes to dead ranks is dropped."""
         data = pickle.dumps((kind, content), pickle.HIGHEST_PROTOCOL)
+        self._pause = SHORTEST
         for rank in ranks:
             if rank not in self.dead:
                 with self._noticing(rank):
@@ -114,12 +116,13 @@ class Post:
 
     def receive(self, timeout: float, source: int | None = None) -> Message | None:
         """The next message; None after ``timeout`` seconds without one, or as soon as a rank was found dead."""
-        until, pause = time.monotonic() + timeout, SHORTEST
+        until = time.monotonic() + timeout
         status = self._mpi.Status()
         while True:
             dead = len(self.dead)
             with self._noticing(source):
                 if self._comm.Iprobe(self._mpi.ANY_SOURCE if source is None else source, self._mpi.ANY_TAG, status):
+                    self._pause = SHORTEST
                     data = bytearray(status.Get_count(self._mpi.BYTE))
                     self._comm.Recv([data, self._mpi.BYTE], status.Get_source(), status.Get_tag())
                     return Message(status.Get_source(), *pickle.loads(data))
@@ -127,8 +130,8 @@ class Post:
             if left <= 0 or len(self.dead) > dead:
                 return None
             self._progress()
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, LONGEST)
+            time.sleep(min(self._pause, left))
+            self._pause = min(self._pause * 1.5, LONGEST)
 
     def flush(self, timeout: float) -> None:
         """Wait until everything has been sent, or ``timeout`` seconds are over."""
