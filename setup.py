@@ -8,6 +8,15 @@ HERE = Path(__file__).parent
 VERSION = next(line.split('"')[1] for line in (HERE / "wm_mpi" / "__init__.py").read_text().splitlines()
                if line.startswith("__version__"))
 
+EXTRAS = {
+    "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place
+    "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboardX>=2.6", "matplotlib>=3.9"],  # V and M
+    "watch": ["av>=14.0", "matplotlib>=3.9"],  # films, and a report as one picture
+    "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
+    "test": ["pytest>=8", "pytest-timeout>=2.3", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13", "pyyaml>=6.0",
+             "jsonschema>=4.23"],
+}
+
 setup(
     name="wm_mpi",
     version=VERSION,
@@ -16,14 +25,16 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["wm_mpi", "wm_mpi.*"]),
+    # Said, so that an editable installation puts this folder on the path. Otherwise it uses a finder, which comes after the
+    # path: in the folder that holds a clone called wm_mpi, Python would take the clone itself for the package.
+    package_dir={"": "."},
     package_data={"wm_mpi": ["published.csv", "report.css", "pretrained/*/*"], "wm_mpi.envs.fast.render": ["*.npz"],
                   "wm_mpi.serving": ["page.*"]},
     python_requires=">=3.11,<3.14",
+    # What a rank needs: to play, train C, judge it, and show it in a browser or as a sheet.
     install_requires=[
         "mpi4py>=4.1",
         "numpy>=2.0",
-        "tensorflow>=2.20",
-        "keras>=3.10",
         "gymnasium[box2d]>=1.2",
         "numba>=0.61",
         "cma>=4.0",
@@ -33,16 +44,9 @@ setup(
         "onnxruntime>=1.20",
         "tyro>=1.0",
         "tqdm>=4.66",
-        "tensorboardX>=2.6",
-        "matplotlib>=3.9",
         "pillow>=11.0",
-        "av>=14.0",
         "websockets>=17.0",
     ],
-    extras_require={
-        "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place
-        "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13", "pyyaml>=6.0",
-                 "jsonschema>=4.23"],
-    },
+    extras_require=EXTRAS | {"all": sorted({package for name, packages in EXTRAS.items() if name != "test"
+                                            for package in packages})},
 )

@@ -53,7 +53,7 @@ run bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --policy "$from/
     --mix "$from/frames" --mix-share "${SHARE:-0.25}" --out "$out/frames"
 stage "2/7 train V on"
 run python -m wm_mpi.train_vae --data "$out/frames" --init "$from/vae" --out "$out/vae" --epochs "${EPOCHS:-2}" \
-    --learning-rate 5e-4 --seed "$seed"
+    --learning-rate 5e-4 --kl-tolerance 0.5 --seed "$seed"
 stage "3/7 encode"
 run python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
 stage "4/7 train M on"

@@ -10,6 +10,7 @@
 #   SEED   seed of everything (default 0)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+[ "${FROM_NOTHING:-0}" = 0 ] || needs=train # read by setup.bash
 # shellcheck source=jobs/setup.bash
 . jobs/setup.bash
 setup_environment
@@ -33,7 +34,8 @@ else
     bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out "$out/frames" \
         --episodes 100 --max-frames 400 --shard-episodes 10 --seed "$seed"
     stage "train V"
-    python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --learning-rate 1e-3 --seed "$seed"
+    python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --learning-rate 1e-3 \
+        --kl-tolerance 0.5 --seed "$seed"
     stage "encode"
     python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
     stage "train M"

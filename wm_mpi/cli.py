@@ -2,23 +2,26 @@
 
 import contextlib
 import dataclasses
+import importlib
+import io
 import logging
 import os
 import platform
+import re
 import resource
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any, TextIO, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 import tyro
 
 from wm_mpi import __version__
 from wm_mpi.config import SHIPPABLE, Command, check
-from wm_mpi.errors import Stopped, UserError, account
+from wm_mpi.errors import EXIT_BAD_INPUT, Stopped, UserError, account
 from wm_mpi.progress import log, speak
 from wm_mpi.rundir import found
 
@@ -34,21 +37,55 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
     """Parse a command line; the preset named on it gives the defaults.
 
     Raises:
-        SystemExit: after ``--help`` (0) or on bad flags (2).
-        UserError: a value is out of its range.
+        SystemExit: after ``--help`` (0).
+        UserError: an unknown flag, or a value that is no value of its flag or out of its range.
     """
-    default = _defaults(config_class, _preset_in(arguments))
-    config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
-                      console_outputs=rank_of_launcher() == 0)
+    default = _defaults(config_class, _preset_in(arguments, config_class().preset))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), _wide(not {"--help", "-h"} & set(arguments)):
+            config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
+                              console_outputs=rank_of_launcher() == 0)
+    except SystemExit as ended:
+        if ended.code != EXIT_BAD_INPUT:
+            raise
+        raise UserError(f"{_sentence(said.getvalue())}: python -m wm_mpi.{command} --help shows all flags") from None
     shipped: dict[str, Any] = {name: found(value) for name in SHIPPABLE
                                if isinstance(value := getattr(config, name, None), str)}
+    if getattr(config, "env", None) == "toy" and hasattr(config, "world"):
+        shipped["world"] = None  # it is played without V and M
     config = dataclasses.replace(config, **shipped)
     check(config)
     return config
 
 
-def _preset_in(arguments: Sequence[str]) -> str:
-    preset = "paper"
+@contextlib.contextmanager
+def _wide(wanted: bool) -> Iterator[None]:
+    """Have tyro break no lines: what it says of an error is read again, see ``_sentence``."""
+    before = os.environ.get("COLUMNS")
+    if wanted:
+        os.environ["COLUMNS"] = "1000"
+    yield
+    if wanted and before is None:
+        del os.environ["COLUMNS"]
+    elif wanted:
+        os.environ["COLUMNS"] = str(before)
+
+
+def _sentence(box: str) -> str:
+    """What tyro's box about a bad flag says, without the box, its colours and the help texts that it repeats.
+
+    Its title, then a paragraph on the error, then perhaps one on similar flags, with a rule between paragraphs.
+    """
+    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    rules = [number for number, line in enumerate(lines) if line and not line.strip("─╭╮╰╯ ")]
+    said = " ".join(lines[1:rules[0] if rules else len(lines)]).strip() or "the command line cannot be read"
+    meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(lines))
+    said = re.sub(r"^Error parsing |\.? Expected 1 values\.?$", "", said)
+    return said[0].lower() + said[1:].rstrip(".") + (f", perhaps you meant {meant.group(1)}" if meant else "")
+
+
+def _preset_in(arguments: Sequence[str], preset: str) -> str:
     for position, argument in enumerate(arguments):  # the last one counts, as everywhere
         if argument == "--preset" and position + 1 < len(arguments):
             preset = arguments[position + 1]
@@ -58,11 +95,9 @@ def _preset_in(arguments: Sequence[str]) -> str:
 
 
 def _defaults(config_class: type[Config], preset: str) -> Config:
-    """An instance with the preset's values, in which required fields are still missing; so --help shows the preset."""
-    required = {field.name: tyro.MISSING for field in dataclasses.fields(config_class)
-                if field.default is dataclasses.MISSING}
+    """An instance with the preset's values, so that --help shows them."""
     known = config_class.presets.get(preset)  # an unknown preset is tyro's to refuse
-    return config_class(**required, **({} if known is None else {"preset": preset, **known}))
+    return config_class(**({} if known is None else {"preset": preset, **known}))
 
 
 def rank_of_launcher() -> int:
@@ -73,8 +108,12 @@ def rank_of_launcher() -> int:
     return 0
 
 
-def run_command(command: str, config_class: type[Config], main: Callable[[Config], None]) -> None:
-    """Parse ``sys.argv``, call ``main``, and turn what happens into an exit status.
+def run_command(command: str, config_class: type[Command]) -> NoReturn:
+    """Parse ``sys.argv``, call ``main`` of the module ``wm_mpi.<command>``, and exit with a status.
+
+    The module is imported after the command line was parsed, since it and what it needs take a second or more, which ranks
+    by the dozen have to share: a bad flag is said at once. So entry modules begin with this call, and what is below it
+    is not run as ``__main__`` but as the module that the import makes.
 
     0 done, 1 a bug (with traceback), 2 bad input (one sentence), 69 no worker left, 75 stopped by SIGTERM or SIGUSR1 (all
     that was finished is kept, the same command goes on), 130 interrupted.
@@ -88,7 +127,9 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
         speak(logging.WARNING if config.quiet or rank > 0 else logging.DEBUG if config.verbose else logging.INFO)
         log.debug(f"{command} of wm_mpi {__version__}, Python {platform.python_version()}, process {os.getpid()} on "
                   f"{socket.gethostname()}: {config.values()}")
-        main(config)
+        if config_class.one_thread:
+            from wm_mpi import single_thread as single_thread  # nothing has loaded NumPy yet
+        importlib.import_module(f"wm_mpi.{command}").main(config)
         log.debug(f"{command} took {time.process_time():.1f} s of processor time and "
                   f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at its peak")
     except (Exception, Stopped, KeyboardInterrupt) as error:
@@ -102,6 +143,7 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
         if rank > 0:
             time.sleep(LAST_WORD)
         sys.exit(status)
+    sys.exit(0)
 
 
 class _Unbreakable:

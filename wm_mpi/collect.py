@@ -1,5 +1,11 @@
 """Play episodes for first data: over MPI to episode files, packed into HDF5 shards, shown as one data set by frames.h5."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import CollectConfig
+
+if __name__ == "__main__":
+    run_command("collect", CollectConfig)
+
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -9,10 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.behaviour import ExploringPolicy, LinearBehaviour, WalkPolicy
-from wm_mpi.cli import run_command
-from wm_mpi.config import CollectConfig
 from wm_mpi.datasets import check_shard, open_frames, shard_holds, write_index, write_shard
 from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.errors import UserError
@@ -155,7 +158,3 @@ def _shard(config: CollectConfig, shard: int) -> Path:
 
 def _episode(config: CollectConfig, number: int) -> Path:
     return Path(config.out) / "episodes" / f"{number:06d}.h5"
-
-
-if __name__ == "__main__":
-    run_command("collect", CollectConfig, main)

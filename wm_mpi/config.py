@@ -7,15 +7,18 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from wm_mpi.errors import UserError
+from wm_mpi.rundir import called
 
-Preset = Literal["paper", "laptop", "smoke"]
+Preset = Literal["champion", "paper", "laptop", "smoke"]
 Environment = Literal["fast", "gymnasium", "gym", "toy"]
 Display = Literal["none", "xvfb", "screen"]
 Presets = dict[str, dict[str, Any]]
 
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
 SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
-"""Options that take the name of a champion that is part of the package in the place of a directory."""
+"""Options that take the name of a champion that comes with the package in the place of a directory."""
+SHIPPED = "carracing"
+"""The champion, with its world, that commands take when they are told nothing."""
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 
 
@@ -28,10 +31,13 @@ def changeable() -> Any:
 class Command:
     """What all commands share."""
 
-    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {}}
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {}}
+    one_thread: ClassVar[bool] = True
+    """Whether a process keeps to one thread, as ranks do; what uses Keras takes all cores."""
 
-    preset: Preset = "paper"
-    """Sets every default at once: the paper's sizes, an evening on a laptop, or a minute to see that it works."""
+    preset: Preset = dataclasses.field(default="champion", metadata=changeable())
+    """Sets every default at once: the recipe of the champion that comes with the package, the paper's sizes (days on a
+    cluster), an evening on a laptop, or a minute to see that it works."""
     quiet: Annotated[Switch, tyro.conf.arg(aliases=("-q",))] = False
     """Say only results and what goes wrong; log files are written as ever."""
     verbose: Annotated[Switch, tyro.conf.arg(aliases=("-v",))] = False
@@ -39,7 +45,8 @@ class Command:
 
     def values(self) -> dict[str, Any]:
         """The options as JSON values, without those that only tell how much to say."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
+        return {name: called(value) if name in SHIPPABLE and isinstance(value, str) else value
+                for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
 
     @classmethod
     def changeable_fields(cls) -> frozenset[str]:
@@ -67,17 +74,18 @@ class EpisodeOptions:
 class CollectConfig(EpisodeOptions, Command):
     """Play episodes for first data and store them as HDF5 shards with an index, frames.h5.
 
-    Over MPI: mpirun -np 3 python -m wm_mpi.collect --out DIR. Running it again goes on where it stopped.
+    Over MPI: mpirun -np 3 python -m wm_mpi.collect. Running it again goes on where it stopped.
     """
 
     presets: ClassVar[Presets] = {
-        "paper": {"episodes": 10_000},
-        "laptop": {"episodes": 200},
+        "champion": {},
+        "paper": {"episodes": 10_000, "shard_episodes": 50},
+        "laptop": {"episodes": 200, "shard_episodes": 50},
         "smoke": {"episodes": 8, "max_frames": 120, "shard_episodes": 4}}
 
-    out: Out = dataclasses.field(metadata=changeable())
+    out: Out = dataclasses.field(default="runs/frames", metadata=changeable())
     """Directory for frames.h5 and shards/."""
-    episodes: int = dataclasses.field(default=10_000, metadata=changeable())
+    episodes: int = dataclasses.field(default=140, metadata=changeable())
     """Episodes to play (count); a later start may ask for more."""
     world: str | None = dataclasses.field(default=None, metadata=changeable())
     """Directory of the world that a run's champion drives with, if it is not where the run found it."""
@@ -91,7 +99,7 @@ class CollectConfig(EpisodeOptions, Command):
     """Directory of an older data set, whose first shards are shown together with the new ones."""
     mix_share: float = dataclasses.field(default=0.5, metadata=changeable())
     """Share of the mixed data set's frames that the older one gives (fraction)."""
-    shard_episodes: int = 50
+    shard_episodes: int = 10
     """Consecutive episodes in one shard file (count)."""
     seed: int = 0
     """Seed of the collection stream (non-negative integer)."""
@@ -123,18 +131,28 @@ class TrainingOptions:
 class VaeConfig(TrainingOptions, Command):
     """Train V, the VAE, on collected frames. GPU when there is one, CPU otherwise; running it again resumes."""
 
-    presets: ClassVar[Presets] = {"paper": {}, "laptop": {"epochs": 5}, "smoke": {"epochs": 1}}
+    one_thread: ClassVar[bool] = False
 
-    learning_rate: float = dataclasses.field(default=1e-4, metadata=changeable())
+    presets: ClassVar[Presets] = {
+        "champion": {},
+        "paper": {"learning_rate": 1e-4, "epochs": 10, "kl_tolerance": 0.5},
+        "laptop": {"learning_rate": 1e-4, "epochs": 5, "kl_tolerance": 0.5},
+        "smoke": {"learning_rate": 1e-4, "epochs": 1, "kl_tolerance": 0.5}}
+
+    data: Out = dataclasses.field(default="runs/frames", metadata=changeable())
+    """Directory of collect."""
+    out: Out = dataclasses.field(default="runs/vae", metadata=changeable())
+    """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    learning_rate: float = dataclasses.field(default=5e-4, metadata=changeable())
     """Adam's step size."""
-    epochs: int = dataclasses.field(default=10, metadata=changeable())
+    epochs: int = dataclasses.field(default=6, metadata=changeable())
     """Passes over the training frames (count; the paper says 1, its code 10)."""
     parts: int = 1
     """Parts of a pass, each with a validation and a checkpoint (count; a kill costs at most one)."""
     batch_size: int = 100
     """Frames a step (count)."""
-    kl_tolerance: float = 0.5
-    """Free bits a latent: no pressure on the KL below kl_tolerance x 32 (nats)."""
+    kl_tolerance: float = 1.0
+    """Free bits of a latent: no pressure on the KL below kl_tolerance x 32 (nats; the paper: 0.5)."""
     buffer_frames: int = 16_384
     """Frames shuffled together in memory (count; 12 KiB each)."""
 
@@ -143,11 +161,13 @@ class VaeConfig(TrainingOptions, Command):
 class EncodeConfig(Command):
     """Encode every frame with V and store mean and log variance as latents.h5."""
 
-    data: Out = dataclasses.field(metadata=changeable())
+    one_thread: ClassVar[bool] = False
+
+    data: Out = dataclasses.field(default="runs/frames", metadata=changeable())
     """Directory of collect."""
-    vae: Out = dataclasses.field(metadata=changeable())
+    vae: Out = dataclasses.field(default="runs/vae", metadata=changeable())
     """Directory of train_vae."""
-    out: Out = dataclasses.field(metadata=changeable())
+    out: Out = dataclasses.field(default="runs/latents", metadata=changeable())
     """Directory for latents.h5."""
     batch_size: int = dataclasses.field(default=500, metadata=changeable())
     """Frames a call (count)."""
@@ -157,18 +177,25 @@ class EncodeConfig(Command):
 class RnnConfig(TrainingOptions, Command):
     """Train M, the MDN-RNN, on encoded episodes. GPU when there is one, CPU otherwise; running it again resumes."""
 
-    presets: ClassVar[Presets] = {
-        "paper": {},
-        "laptop": {"steps": 1000, "sequence": 250, "batch_size": 32},
-        "smoke": {"steps": 10, "steps_per_epoch": 5, "sequence": 50, "batch_size": 8}}
+    one_thread: ClassVar[bool] = False
 
-    steps: int = dataclasses.field(default=4000, metadata=changeable())
+    presets: ClassVar[Presets] = {
+        "champion": {},
+        "paper": {"steps": 4000, "steps_per_epoch": 200, "batch_size": 100, "sequence": 999},
+        "laptop": {"steps": 1000, "steps_per_epoch": 200, "batch_size": 32, "sequence": 250},
+        "smoke": {"steps": 10, "steps_per_epoch": 5, "batch_size": 8, "sequence": 50}}
+
+    data: Out = dataclasses.field(default="runs/latents", metadata=changeable())
+    """Directory of encode."""
+    out: Out = dataclasses.field(default="runs/rnn", metadata=changeable())
+    """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    steps: int = dataclasses.field(default=2100, metadata=changeable())
     """Gradient steps in all (count; a multiple of --steps-per-epoch; 0 leaves M as it begins, to see what M is worth)."""
-    steps_per_epoch: int = 200
+    steps_per_epoch: int = 100
     """Steps between validations and checkpoints (count)."""
-    batch_size: int = 100
-    """Sequences a step (count)."""
-    sequence: int = 999
+    batch_size: int = 32
+    """Sequences per step (count)."""
+    sequence: int = 150
     """Longest sequence (frames)."""
 
 
@@ -179,15 +206,17 @@ class FreezeConfig(Command):
     Before that, gates judge both on drives that they have not seen; one that fails stops here and says what is wrong.
     """
 
-    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"force": True}}
+    one_thread: ClassVar[bool] = False
 
-    vae: Out
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"force": True}}
+
+    vae: Out = "runs/vae"
     """Directory of train_vae."""
-    rnn: Out
+    rnn: Out = "runs/rnn"
     """Directory of train_rnn."""
-    data: Out
+    data: Out = "runs/frames"
     """Directory of collect: frames for the check and the samples."""
-    out: Out
+    out: Out = "runs/world"
     """Directory to write: the world."""
     precision: Literal["int8", "fp32"] = "int8"
     """Number format of V's convolutions in policy.onnx: int8 is 2 to 3 times as fast and must pass a gate."""
@@ -199,25 +228,27 @@ class FreezeConfig(Command):
 class EsConfig(EpisodeOptions, Command):
     """Train the controller with CMA-ES: rank 0 proposes candidates, the other ranks play episodes.
 
-    Over MPI: mpirun -np 3 python -m wm_mpi.es --world WORLD --out RUN; without mpirun everything runs in one process.
-    Running the same command again resumes.
+    Over MPI: mpirun -np 3 python -m wm_mpi.es; without mpirun everything runs in one process. Running the same command
+    again resumes.
     """
 
     presets: ClassVar[Presets] = {
-        "paper": {},
-        "laptop": {"popsize": 32, "episodes": 4, "generations": 100, "eval_every": 10, "eval_episodes": 16,
-                   "deterministic": True, "stuck_frames": 100},
-        "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 100, "eval_every": 2, "eval_episodes": 2}}
+        "champion": {},
+        "paper": {"popsize": 64, "episodes": 16, "generations": 1800, "eval_every": 25, "deterministic": False,
+                  "stuck_frames": 0},
+        "laptop": {"popsize": 32, "episodes": 4, "generations": 100, "eval_every": 10, "eval_episodes": 16},
+        "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 100, "eval_every": 2, "eval_episodes": 2,
+                  "deterministic": False, "stuck_frames": 0}}
 
-    out: Out = dataclasses.field(metadata=changeable())
+    out: Out = dataclasses.field(default="runs/es", metadata=changeable())
     """Directory of the run."""
-    world: str | None = dataclasses.field(default=None, metadata=changeable())
-    """Directory that freeze wrote (the toy environment needs none)."""
-    popsize: int = 64
-    """Candidates a generation (count; independent of the number of ranks)."""
-    episodes: int = 16
-    """Episodes a candidate, on tracks shared by the generation (count)."""
-    generations: int = dataclasses.field(default=1800, metadata=changeable())
+    world: str | None = dataclasses.field(default=SHIPPED, metadata=changeable())
+    """Directory that freeze wrote, or the name of a world that comes with the package (the toy environment needs none)."""
+    popsize: int = 128
+    """Candidates per generation (count; independent of the number of ranks)."""
+    episodes: int = 2
+    """Episodes per candidate, on tracks shared by the generation (count)."""
+    generations: int = dataclasses.field(default=130, metadata=changeable())
     """Generations in all (count)."""
     sigma: float = 0.1
     """CMA-ES's first step size."""
@@ -225,14 +256,14 @@ class EsConfig(EpisodeOptions, Command):
     """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
     stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
     """Stop once the validation mean reaches this return (points)."""
-    stuck_frames: int = 0
+    stuck_frames: int = 100
     """End a training episode that gained nothing for so many frames (0: never; evaluation never does)."""
-    eval_every: int = 25
+    eval_every: int = 5
     """Validate the mean solution every so many generations (count)."""
     eval_episodes: int = 64
     """Validation episodes, on tracks of their own (count)."""
-    deterministic: bool = False
-    """Use the mean of z; the paper samples it (802 points against 457: docs/champion.md)."""
+    deterministic: bool = True
+    """Use the mean of z, which scores far better; the paper samples it."""
     seed: int = 0
     """Seed of everything random in the run (non-negative integer)."""
 
@@ -244,13 +275,13 @@ class RefitConfig(Command):
     Its weights are fitted (ridge regression) to say on the new world's latents what the champion says on the old ones.
     """
 
-    run: Out
+    run: Out = "runs/es"
     """Directory of the es run."""
-    world: Out
+    world: Out = "runs/world"
     """Directory of the new world."""
-    data: Out
+    data: Out = "runs/frames"
     """Directory of collect: episodes on which both worlds look, best those of the champion itself."""
-    out: Out
+    out: Out = "runs/start.h5"
     """File to write (.h5)."""
     old_world: str | None = None
     """Directory of the run's own world, if it is not where the run found it."""
@@ -263,9 +294,9 @@ class ExportConfig(Command):
     What comes out is taken as --run and as --world by every command, and as --init by those that train.
     """
 
-    run: Out
+    run: Out = "runs/es"
     """Directory of the es run."""
-    out: Out
+    out: Out = "runs/export"
     """Directory to write; one of an earlier export is replaced."""
     world: str | None = None
     """Directory of the world, if it is not where the run found it."""
@@ -277,10 +308,10 @@ class ExportConfig(Command):
 class EvaluateConfig(Command):
     """Play the champion of a run on test tracks that it has never seen and print the score with its interval."""
 
-    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"episodes": 4, "max_frames": 100}}
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"episodes": 4, "max_frames": 100}}
 
-    run: Out
-    """Directory of the es run."""
+    run: Out = SHIPPED
+    """Directory of the es run, or the name of a champion that comes with the package."""
     episodes: int = 100
     """Test episodes (count)."""
     env: Environment | None = None
@@ -315,10 +346,10 @@ class WatchConfig(Command):
     --sheet, --serve or --window both a film and a sheet are written, watch.mp4 and watch.png in the run's directory.
     """
 
-    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"max_frames": 100}}
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"max_frames": 100}}
 
-    run: Out
-    """Directory of the es run."""
+    run: Out = SHIPPED
+    """Directory of the es run, or the name of a champion that comes with the package."""
     video: Annotated[str | None, tyro.conf.arg(metavar="FILE.mp4")] = None
     """Write a film (H.264, 50 frames a second, which is real time) of all episodes."""
     sheet: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
@@ -351,10 +382,10 @@ class WatchConfig(Command):
 class ReportConfig(Command):
     """Write one self-contained HTML file about a run, which may still be in progress."""
 
-    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"films": 1}}
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"films": 1}}
 
-    run: Out
-    """Directory of the es run."""
+    run: Out = SHIPPED
+    """Directory of the es run, or the name of a champion that comes with the package."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE.html")] = None
     """Where to write the page, if not to report.html of the run."""
     png: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
@@ -372,12 +403,12 @@ class DoctorConfig(Command):
     Start it as you will start es: bash jobs/mpirun.bash -np 65 python -m wm_mpi.doctor --world WORLD --out runs
     """
 
-    presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"seconds": 0.5, "width": 2}}
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"seconds": 0.5, "width": 2}}
 
     out: Out = "runs"
     """Directory in which runs will be: its locks, its room and who sees it are checked."""
-    world: str | None = None
-    """Directory of the world that es will use; without it the environment plays alone."""
+    world: str | None = SHIPPED
+    """Directory or name of the world that es will use."""
     env: Environment = "fast"
     """Environment that es will use."""
     width: int = 16
@@ -409,6 +440,9 @@ def check(config: Command) -> None:
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
         if not allowed:
             raise UserError(f"--{name.replace('_', '-')} is {value}, but must be above 0 and {within}")
+    for name, value in dataclasses.asdict(config).items():
+        if value == "":
+            raise UserError(f"--{name.replace('_', '-')} is empty: give it a name, or leave it out")
     if config.quiet and config.verbose:
         raise UserError("--quiet and --verbose cannot both be had: give one of them")
     if getattr(config, "seed", 0) >= 2**32:

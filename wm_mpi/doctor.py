@@ -1,5 +1,11 @@
 """Tell, under the real launcher, what will go wrong, and how to put it right."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import DoctorConfig
+
+if __name__ == "__main__":
+    run_command("doctor", DoctorConfig)
+
 import fcntl
 import re
 import shutil
@@ -10,10 +16,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.checkup import PROBE, Examiner, Facts, Finding, judge
-from wm_mpi.cli import rank_of_launcher, run_command
-from wm_mpi.config import DoctorConfig
+from wm_mpi.cli import rank_of_launcher
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import EXIT_BUG, UserError
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
@@ -153,7 +157,3 @@ def report(findings: Sequence[Finding]) -> None:
             print(f"{'':<8} {'':<13} fix: {fix}")
     counts = {status: sum(finding.status == status for finding in findings) for status in ("warning", "FAIL")}
     print(f"\n{counts['FAIL']} will fail, {counts['warning']} warnings, {len(findings) - sum(counts.values())} fine")
-
-
-if __name__ == "__main__":
-    run_command("doctor", DoctorConfig, main)

@@ -1,13 +1,17 @@
 """Encode every collected frame with V: mean and log variance of z, on the same index, as latents.h5."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import EncodeConfig
+
+if __name__ == "__main__":
+    run_command("encode", EncodeConfig)
+
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import EncodeConfig
 from wm_mpi.datasets import Dataset, open_frames, write_latents
 from wm_mpi.models.training import backend, set_weights
 from wm_mpi.models.vae import Vae
@@ -39,7 +43,3 @@ def encoded(vae: Vae, data: Dataset, batch_size: int) -> Iterator[tuple[npt.NDAr
             mu, logvar = vae.encode(padded)
             yield mu[:len(frames)], logvar[:len(frames)]
             progress.advance(len(frames))
-
-
-if __name__ == "__main__":
-    run_command("encode", EncodeConfig, main)

@@ -33,8 +33,10 @@ class FaultyTask(UserError):
     status = EXIT_BUG
 
 
-PACKAGES = {"av": "av", "matplotlib": "matplotlib", "pygame": "pygame-ce", "websockets": "websockets"}
-"""Packages that are loaded only where they are needed, by module; their names on PyPI."""
+PACKAGES = {"keras": "'wm_mpi[train]'", "tensorflow": "'wm_mpi[train]'", "tensorboardX": "'wm_mpi[train]'",
+            "matplotlib": "'wm_mpi[watch]'", "av": "'wm_mpi[watch]'", "pygame": "pygame-ce",
+            "torch": "torch, or set KERAS_BACKEND=tensorflow", "jax": "jax, or set KERAS_BACKEND=tensorflow"}
+"""Packages that not every installation has, by module, and what pip is to install."""
 
 
 class Stopped(BaseException):
@@ -47,7 +49,7 @@ def account(error: BaseException, where: str = "") -> tuple[str, int]:
         case UserError():
             return f"error: {error}", error.status
         case ModuleNotFoundError() if error.name in PACKAGES:
-            return (f"error: this needs the package {error.name}, which is not installed: "
+            return (f"error: this command needs the package {error.name}, which is not installed: "
                     f"pip install {PACKAGES[error.name]}"), EXIT_BAD_INPUT
         case Stopped():
             return f"stopped by {error}: run the same command again to go on", EXIT_STOPPED

@@ -1,6 +1,13 @@
 """Train the controller: rank 0 runs CMA-ES, the other ranks play CarRacing with frozen V and M."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import EsConfig
+
+if __name__ == "__main__":
+    run_command("es", EsConfig)
+
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.cli import run_command
-from wm_mpi.config import EsConfig
 from wm_mpi.datasets import load_arrays
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import UserError
 from wm_mpi.history import Batch, Generation, History
 from wm_mpi.policy import load_manifest
 from wm_mpi.pool import Pool, open_pool
-from wm_mpi.progress import Progress
+from wm_mpi.progress import Progress, log
 from wm_mpi.rollout import TOY_PARAMETERS, Played, Task, make_rollout
-from wm_mpi.rundir import RunDir
+from wm_mpi.rundir import RunDir, describe_place
 from wm_mpi.seeding import Stream, episode_seed
 from wm_mpi.strategy import Strategy
 
@@ -28,12 +32,21 @@ from wm_mpi.strategy import Strategy
 def main(config: EsConfig) -> None:
     """Run or resume ``config``; worker ranks serve inside ``open_pool`` and come out with None."""
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
-    if config.env != "toy" and config.world is None:
-        raise UserError(f"--env {config.env} needs --world, the directory that python -m wm_mpi.freeze wrote")
+    manifest = None if config.world is None else load_manifest(Path(config.world))
+    introduce(config)
     with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic, config.stuck_frames),
                    lambda: display(config.display)) as pool:
         if pool is not None:
-            train(config, pool, spec, None if config.world is None else load_manifest(Path(config.world)))
+            train(config, pool, spec, manifest)
+
+
+def introduce(config: EsConfig) -> None:
+    """Say what will be trained where, and how to watch it."""
+    place = f"--env {config.env}" if config.world is None else f"the world {describe_place(config.world)}"
+    log.info(f"training C in {place}, run in {config.out}: {config.generations} generations of {config.popsize} candidates, "
+             f"{config.episodes} episodes each")
+    if config.world is not None:
+        log.info(f"watch it: python -m wm_mpi.watch --run {shlex.quote(config.out)} --serve 8000")
 
 
 def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] | None) -> None:
@@ -66,7 +79,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
             history.save(summary, strategy, candidates, returns.mean(axis=1))
             progress.line(summary.describe(config.generations, history.left(config.generations - generation)))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}\n"
-          f"next: python -m wm_mpi.evaluate --run {run.path}")
+          f"next: python -m wm_mpi.evaluate --run {shlex.quote(str(run.path))}")
 
 
 def begin(init: str | None, manifest: dict[str, Any] | None) -> npt.NDArray[np.float64]:
@@ -136,7 +149,3 @@ class Player:
         frames = sum(known[index].frames for index in missing)
         return Batch([known[index] for index in range(len(tasks))], outcome,
                      frames / max(time.perf_counter() - began, 1e-9))
-
-
-if __name__ == "__main__":
-    run_command("es", EsConfig, main)

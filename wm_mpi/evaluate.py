@@ -1,5 +1,11 @@
 """Judge what a run has trained on test tracks that neither training nor validation has seen."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import EvaluateConfig
+
+if __name__ == "__main__":
+    run_command("evaluate", EvaluateConfig)
+
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,9 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.cli import run_command
-from wm_mpi.config import EvaluateConfig
 from wm_mpi.envs import display
 from wm_mpi.errors import UserError
 from wm_mpi.pool import Indexed, Tasks, open_pool
@@ -122,7 +125,3 @@ def report(config: EvaluateConfig, contestants: list[Contestant], results: list[
         path = beside(each.trained.run.path, "evaluations.jsonl")
         append_jsonl(path, result)
         print(f"added to {path}")
-
-
-if __name__ == "__main__":
-    run_command("evaluate", EvaluateConfig, main)

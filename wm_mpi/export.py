@@ -1,5 +1,11 @@
 """Put a run and its world into one small directory: to share it, and to ship it with the package."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import ExportConfig
+
+if __name__ == "__main__":
+    run_command("export", ExportConfig)
+
 import hashlib
 import json
 import os
@@ -10,10 +16,7 @@ from typing import Any
 
 import numpy as np
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.card import model_card, unrooted
-from wm_mpi.cli import run_command
-from wm_mpi.config import ExportConfig
 from wm_mpi.datasets import load_arrays, save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest, read_part
@@ -80,7 +83,3 @@ def halve(source: Path, target: Path) -> None:
             raise UserError(f"{source}: {name} does not fit into half precision, its largest weight is "
                             f"{np.abs(arrays[name]).max():.3g}: train V and M anew with a lower --learning-rate")
     save_arrays(target, halves, unrooted({**about, "stored_as": "float16"}), compress=True)
-
-
-if __name__ == "__main__":
-    run_command("export", ExportConfig, main)

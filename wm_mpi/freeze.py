@@ -1,5 +1,11 @@
 """Join V and M into a world: one ONNX graph for the ranks, checked against Keras, with a manifest and sample pictures."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import FreezeConfig
+
+if __name__ == "__main__":
+    run_command("freeze", FreezeConfig)
+
 import dataclasses
 import hashlib
 import shutil
@@ -10,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.calibration import quantise_encoder, two_samples
-from wm_mpi.cli import run_command
-from wm_mpi.config import FreezeConfig
 from wm_mpi.datasets import Dataset, open_frames
 from wm_mpi.errors import UserError
 from wm_mpi.evidence import fit_baseline, forecast_drives, held_out, shared_episodes, watch_drives
@@ -145,7 +149,3 @@ def compare(frozen: Policy, reference: Policy, data: Dataset) -> float:
             worst = max(worst, float(np.abs(frozen.act(seen) - reference.act(seen)).max()))
             progress.advance()
     return worst
-
-
-if __name__ == "__main__":
-    run_command("freeze", FreezeConfig, main)

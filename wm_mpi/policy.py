@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from wm_mpi.errors import UserError
-from wm_mpi.rundir import kind_of
+from wm_mpi.rundir import kind_of, shipped
 
 ACTIONS = 3
 
@@ -38,7 +38,8 @@ def load_manifest(world: Path) -> dict[str, Any]:
     path = world / "manifest.json"
     again = "run python -m wm_mpi.freeze again to rebuild it"
     if not path.exists():
-        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote")
+        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, or "
+                        f"{' or '.join(shipped())}, which comes with the package")
     try:
         manifest = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

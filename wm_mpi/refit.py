@@ -1,11 +1,14 @@
 """Carry a champion over to another world, whose V and M have been trained on, for es to go on from."""
 
-from pathlib import Path
-
-import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.batches import split_episodes
 from wm_mpi.cli import run_command
 from wm_mpi.config import RefitConfig
+
+if __name__ == "__main__":
+    run_command("refit", RefitConfig)
+
+from pathlib import Path
+
+from wm_mpi.batches import split_episodes
 from wm_mpi.datasets import open_frames, save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
@@ -38,7 +41,3 @@ def main(config: RefitConfig) -> None:
     print(f"finished: {config.out} explains steer {steer}, gas {gas}, brake {brake} of the champion's variance on "
           f"{sums[1].frames:,} frames held out (penalty {result.penalty:g})\n"
           f"next: python -m wm_mpi.es --world {config.world} --init {config.out}")
-
-
-if __name__ == "__main__":
-    run_command("refit", RefitConfig, main)

@@ -1,10 +1,13 @@
 """Report a run as one self-contained HTML file, and as one picture."""
 
-from pathlib import Path
-
-import wm_mpi.single_thread  # noqa: F401  isort: split
 from wm_mpi.cli import run_command
 from wm_mpi.config import ReportConfig
+
+if __name__ == "__main__":
+    run_command("report", ReportConfig)
+
+from pathlib import Path
+
 from wm_mpi.findings import investigate
 from wm_mpi.footage import make_footage
 from wm_mpi.page import make_page
@@ -22,7 +25,3 @@ def main(config: ReportConfig) -> None:
     if config.png is not None:
         draw_poster(findings, Path(config.png))
         print(f"finished: {config.png}")
-
-
-if __name__ == "__main__":
-    run_command("report", ReportConfig, main)

@@ -135,7 +135,7 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
     if spec.name == "toy":
         return LinearPolicy(OBSERVATIONS, width)
     if world is None:
-        raise UserError(f"--env {spec.name} needs --world, the directory that python -m wm_mpi.freeze wrote")
+        raise UserError(f"--env {spec.name} needs --world: a directory that freeze wrote, or a name that ships")
     return WorldPolicy(world, width, deterministic)
 
 

@@ -1,10 +1,14 @@
 """Train M on encoded episodes: Keras on GPU or CPU, streamed from disk, resumable after any epoch."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import RnnConfig
+
+if __name__ == "__main__":
+    run_command("train_rnn", RnnConfig)
+
 from pathlib import Path
 
 from wm_mpi.batches import sequence_batches, split_episodes
-from wm_mpi.cli import run_command
-from wm_mpi.config import RnnConfig
 from wm_mpi.datasets import open_latents
 from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
@@ -41,7 +45,3 @@ def main(config: RnnConfig) -> None:
                 lambda rows: locate(data, rows))
             save(trainer, out, epoch, data, {"kind": "rnn", "vae": data.about["vae"]})
         print(f"finished: {max(done, epochs)} epochs, weights in {out / 'weights.h5'}")
-
-
-if __name__ == "__main__":
-    run_command("train_rnn", RnnConfig, main)

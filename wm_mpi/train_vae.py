@@ -1,10 +1,14 @@
 """Train V on collected frames: Keras on GPU or CPU, streamed from disk, resumable after any part of a pass."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import VaeConfig
+
+if __name__ == "__main__":
+    run_command("train_vae", VaeConfig)
+
 from pathlib import Path
 
 from wm_mpi.batches import frame_batches, frame_steps, split_episodes
-from wm_mpi.cli import run_command
-from wm_mpi.config import VaeConfig
 from wm_mpi.datasets import open_frames
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae
@@ -36,7 +40,3 @@ def main(config: VaeConfig) -> None:
                 lambda rows: locate(data, rows))
             save(trainer, out, epoch, data, {"kind": "vae", "kl_tolerance": config.kl_tolerance})
         print(f"finished: {max(done, epochs)} epochs, weights in {out / 'weights.h5'}")
-
-
-if __name__ == "__main__":
-    run_command("train_vae", VaeConfig, main)

@@ -12,8 +12,11 @@ from wm_mpi.envs import EnvSpec
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
 from wm_mpi.progress import log
-from wm_mpi.rundir import RunDir, kind_of, read_json, whole_lines
+from wm_mpi.rundir import RunDir, called, found, kind_of, read_json, shipped, whole_lines
 from wm_mpi.seeding import EpisodeSeed, Stream, episode_seed, track_seed
+
+OWN = "runs/es"
+"""Where es puts a run unless told otherwise."""
 
 
 class Trained(NamedTuple):
@@ -41,12 +44,15 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
         UserError: not a run, no champion yet, or a world or environment that it was not trained in.
     """
     directory, settings = open_run(run)
+    if called(run) != run:
+        log.info(f"this is {called(run)}, which comes with the package"
+                 + (f"; for your own: --run {OWN}" if RunDir(OWN).champion.exists() else ""))
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
     spec = EnvSpec(env or settings["env"], max_frames, lap)
     arrays, about = load_arrays(directory.champion,
                                 f"{directory.path} has no champion yet: let es finish a generation first")
     world = world or world_of(directory, settings)
-    if world is not None and world == settings["world"] and spec.name != "toy" and not Path(world).exists():
+    if world is not None and world == world_of(directory, settings) and spec.name != "toy" and not Path(world).exists():
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
     check_world(world, about, spec, settings["env"])
     generation, rows = int(about["generation"]), list(whole_lines(directory.metrics))
@@ -66,13 +72,16 @@ def open_run(path: str) -> tuple[RunDir, dict[str, Any]]:
     run = RunDir(path)
     settings = read_json(run.config, "restore it, or give another --run") if run.config.exists() else {}
     if not isinstance(settings, dict) or "popsize" not in settings:
-        raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es")
+        raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es, or "
+                        f"{' or '.join(shipped())}, which comes with the package")
     return run, settings
 
 
 def world_of(run: RunDir, settings: dict[str, Any]) -> str | None:
     """A run's world: what export wrote has its own with it."""
-    return str(run.path) if (run.path / "manifest.json").exists() else settings["world"]
+    if (run.path / "manifest.json").exists():
+        return str(run.path)
+    return None if settings["world"] is None else found(settings["world"])
 
 
 def complete(rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> bool:

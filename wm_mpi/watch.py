@@ -1,12 +1,15 @@
 """See the champion of a run drive: a film, a sheet of its moments, a page for browsers, or a window."""
 
+from wm_mpi.cli import run_command
+from wm_mpi.config import WatchConfig
+
+if __name__ == "__main__":
+    run_command("watch", WatchConfig)
+
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
-from wm_mpi.cli import run_command
-from wm_mpi.config import WatchConfig
 from wm_mpi.errors import UserError
 from wm_mpi.picture import ROAD, SIZE, Board, Moments, contact_sheet
 from wm_mpi.progress import Progress
@@ -111,7 +114,3 @@ def drive(car: Drive, seeds: list[EpisodeSeed], episodes: list[Moments], progres
             progress.advance()
         progress.advance(max_frames - sight.frame)
         progress.line(f"{moments.title}: {sight.total:.1f} points in {sight.frame} frames{', lap' if sight.lap else ''}")
-
-
-if __name__ == "__main__":
-    run_command("watch", WatchConfig, main)

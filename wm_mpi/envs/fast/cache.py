@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +22,15 @@ def _directory() -> Path:
     """A directory for this version of the compiled sources.
 
     Numba itself notices changes of the file that a function stands in, but not of the files it calls; a directory named
-    after all sources cannot be stale. WM_MPI_CACHE overrides where it is made.
+    after all sources cannot be stale. Their times count too, since Numba compares these: an installed package and a clone of
+    the same version would take turns at replacing each other's code. WM_MPI_CACHE overrides where it is made.
     """
     config: Any = numba.config  # a target set there (NUMBA_CPU_NAME) makes one cache good for many processors
     cpu = config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
-    digest = hashlib.sha256(f"{numba.__version__} {cpu} {config.CPU_FEATURES}".encode())
+    python = sys.implementation.cache_tag
+    digest = hashlib.sha256(f"{python} {numba.__version__} {cpu} {config.CPU_FEATURES}".encode())
     for path in sorted(Path(__file__).parent.glob("*/*.py")):
-        digest.update(path.read_bytes())
+        digest.update(path.read_bytes() + str(path.stat().st_mtime).encode())
     base = Path(os.environ.get("WM_MPI_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     for place in (base / "wm_mpi", Path(tempfile.gettempdir()) / f"wm_mpi-{os.getuid()}"):
         directory = place / digest.hexdigest()[:16]
