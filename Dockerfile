@@ -1,8 +1,9 @@
 # One image for ranks on CPUs and, by build argument, for training V and M on a GPU. Nothing is compiled or downloaded
 # when it runs, and it runs as an ordinary user. More in docs/containers.md.
 #
-#   docker build -t wm_mpi .                             CPUs
-#   docker build -t wm_mpi --build-arg GPU=1 .           also CUDA for TensorFlow, from PyPI; the host needs the driver only
+#   docker build -t wm_mpi .                                 ranks on CPUs: collect, es, evaluate
+#   docker build -t wm_mpi --build-arg EXTRAS=mpi,train .    also V and M, on CPUs
+#   docker build -t wm_mpi --build-arg GPU=1 .               V and M on GPUs: CUDA comes from PyPI; the host needs the driver only
 #   docker run --rm wm_mpi                               what it can do
 #   docker run --rm --init -v wm_runs:/runs wm_mpi \
 #       bash jobs/mpirun.bash -np 3 python -m wm_mpi.es --env toy --preset smoke --out /runs/toy
@@ -29,8 +30,8 @@ COPY wm_mpi/__init__.py wm_mpi/
 ARG EXTRAS=mpi
 ARG GPU=0
 RUN touch README.md \
-    && if [ "$GPU" = 0 ]; then cuda=; else cuda='tensorflow[and-cuda]'; fi \
-    && pip install --no-cache-dir --constraint constraints.txt --editable ".[$EXTRAS]" $cuda
+    && if [ "$GPU" = 0 ]; then extras=$EXTRAS cuda=; else extras=$EXTRAS,train cuda='tensorflow[and-cuda]'; fi \
+    && pip install --no-cache-dir --constraint constraints.txt --editable ".[$extras]" $cuda
 
 # The engine is compiled here for every processor that has AVX2 (any server since 2013), not for the one that builds: as
 # fast as native code within 5 %, the same bits, and valid on each node of a mixed cluster. Older processors: build with

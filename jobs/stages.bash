@@ -7,6 +7,7 @@
 # use_environment PACKAGE...: the packages that an active environment must have to be taken.
 use_environment() {
     local find='import importlib.util as find, sys; sys.exit(None in map(find.find_spec, sys.argv[1:]))'
+    case " $* " in *" keras "*) needs=train ;; esac # an extra, see setup.bash
     if [ -n "${WM_VENV:-}" ] || ! python -c "$find" "$@" 2>/dev/null; then
         # shellcheck source=jobs/setup.bash
         . jobs/setup.bash

@@ -406,7 +406,7 @@ def test_compose_services_are_ordinary_users_that_stop_in_order() -> None:
     for name, service in document["services"].items():
         assert service["user"] == "1000:1000" and service["init"] is True and service["cap_drop"] == ["ALL"], name
         assert service["volumes"] == ["runs:/runs"] and service["stop_grace_period"] == "1m" and service["shm_size"], name
-        assert service["build"]["args"] == {"GPU": "0"} and service["network_mode"] == "none", name
+        assert service["build"]["args"] == {"EXTRAS": "mpi,train", "GPU": "0"} and service["network_mode"] == "none", name
         assert re.fullmatch(r"on-failure:\d+", service["restart"]) or service["profiles"] == ["report"], name
     assert [name for name, service in document["services"].items() if "profiles" in service] == ["report"]
 

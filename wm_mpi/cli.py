@@ -62,14 +62,14 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
 @contextlib.contextmanager
 def _wide(wanted: bool) -> Iterator[None]:
     """Have tyro break no lines: what it says of an error is read again, see ``_sentence``."""
-    before = os.environ.get("COLUMNS")
+    before = os.environ.copy()
     if wanted:
         os.environ["COLUMNS"] = "1000"
-    yield
-    if wanted and before is None:
-        del os.environ["COLUMNS"]
-    elif wanted:
-        os.environ["COLUMNS"] = str(before)
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        os.environ.update(before)
 
 
 def _sentence(box: str) -> str:

@@ -33,7 +33,7 @@ command -v sbatch >/dev/null || {
     exit 2
 }
 # Made here if it is missing, not in the jobs: compute nodes often have no way to the Internet.
-use_environment mpi4py cma onnxruntime
+use_environment mpi4py cma onnxruntime keras
 export OUT="${OUT:-runs/slurm}"
 mkdir -p "$OUT/logs"
 read -ra for_mpi <<<"${MPI_SBATCH:-}"
