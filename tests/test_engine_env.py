@@ -121,12 +121,12 @@ class Scripted(LinearPolicy):
 
 
 def test_fitness_does_not_depend_on_company_order_or_width() -> None:
-    tasks = [Task(candidate, EpisodeSeed(100 + candidate % 4, candidate)) for candidate in range(12)]
+    tasks = [Task(candidate, EpisodeSeed(100 + candidate % 4, candidate), stuck_frames=60) for candidate in range(12)]
     shared = np.zeros((12, 15))
     shared[:, 0], shared[:, 1] = np.linspace(-0.2, 0.2, 12), np.linspace(0.01, 1, 12)
 
     def play(width: int, order: list[int]) -> dict[int, tuple]:
-        rollout = Rollout(make_env(EnvSpec("fast", max_frames=150), width), Scripted(4, width), stuck_frames=60)
+        rollout = Rollout(make_env(EnvSpec("fast", max_frames=150), width), Scripted(4, width))
         return dict(rollout.run(shared, Listed([(index, tasks[index]) for index in order])))
 
     alone = play(1, list(range(12)))

@@ -34,7 +34,7 @@ def main(config: EsConfig) -> None:
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
     manifest = None if config.world is None else load_manifest(Path(config.world))
     introduce(config)
-    with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic, config.stuck_frames),
+    with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic),
                    lambda: display(config.display)) as pool:
         if pool is not None:
             train(config, pool, spec, manifest)
@@ -107,12 +107,12 @@ def finished(config: EsConfig, strategy: Strategy, history: History) -> bool:
 
 def training_tasks(config: EsConfig, generation: int) -> list[Task]:
     """All (candidate, episode) pairs; candidates share the generation's tracks."""
-    return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode))
+    return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode), config.stuck_frames)
             for candidate in range(config.popsize) for episode in range(config.episodes)]
 
 
 def validation_tasks(config: EsConfig) -> list[Task]:
-    """The mean solution on validation tracks, the same ones each time."""
+    """The mean solution on validation tracks, the same ones each time, each played to its end."""
     return [Task(0, episode_seed(config.seed, Stream.VALIDATION, 0, episode)) for episode in range(config.eval_episodes)]
 
 

@@ -24,6 +24,8 @@ class Task(NamedTuple):
     candidate: int
     """Row of the run's shared parameters."""
     seed: EpisodeSeed
+    stuck_frames: int = 0
+    """End it once it gained nothing for so many frames (0: never)."""
 
 
 class Played(NamedTuple):
@@ -56,11 +58,10 @@ class Rollout:
     is always called with all ``width`` rows, since a matrix product may round differently for another number of rows.
     """
 
-    def __init__(self, env: VectorEnv, policy: Policy, stuck_frames: int = 0, recorder: Recorder | None = None) -> None:
-        """Play with ``env`` and ``policy``; ``stuck_frames`` > 0 ends an episode that gained nothing for so long."""
+    def __init__(self, env: VectorEnv, policy: Policy, recorder: Recorder | None = None) -> None:
+        """Play with ``env`` and ``policy``, and show a ``recorder`` what is seen."""
         self.capacity = env.num_envs
         self._env, self._policy, self._recorder = env, policy, recorder
-        self._stuck_frames = stuck_frames
         self._slots: list[_Slot | None] = [None] * self.capacity
         self._frames: npt.NDArray = np.empty(0)
         self._ended = np.ones(self.capacity, np.bool_)  # sub-environments that must be reset before their next step
@@ -118,7 +119,7 @@ class Rollout:
             if self._recorder:
                 self._recorder.step(number, frames[number], actions[number], float(rewards[number]),
                                     bool(terminated[number]))
-            if self._ended[number] or slot.is_stuck(self._stuck_frames):
+            if self._ended[number] or slot.is_stuck():
                 lap = bool(terminated[number] and "lap_finished" in infos and infos["lap_finished"][number])
                 if self._recorder:
                     self._recorder.finish(number, slot.index, slot.task)
@@ -139,14 +140,14 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
     return WorldPolicy(world, width, deterministic)
 
 
-def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool, stuck_frames: int = 0) -> Rollout:
+def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool) -> Rollout:
     """A rank's worker for trained policies.
 
     Raises:
         UserError: see ``make_policy`` and ``envs.make_env``.
     """
     policy = make_policy(spec, world, width, deterministic)
-    return Rollout(make_env(spec, width), policy, stuck_frames)
+    return Rollout(make_env(spec, width), policy)
 
 
 class _Slot:
@@ -162,5 +163,5 @@ class _Slot:
         if reward > 0:
             self._last_gain = self.frames
 
-    def is_stuck(self, limit: int) -> bool:
-        return limit > 0 and self.frames - self._last_gain >= limit
+    def is_stuck(self) -> bool:
+        return 0 < self.task.stuck_frames <= self.frames - self._last_gain
