@@ -104,6 +104,23 @@ def test_checkpoints_survive_versions_that_cannot_read_them(tmp_path: Path) -> N
     assert checkpoint.exists()
 
 
+@pytest.mark.parametrize("inside", [b"cos\nsystem\n(Vtouch stolen\ntR.", b"cbuiltins\neval\n(V1\ntR.",
+                                    b"\x80\x04\x8c\x13cma.utilities.utils\x8c\tos.system\x93\x8c\x0ctouch stolen\x85R."])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_checkpoint_of_somebody_else_runs_nothing(inside: bytes, depth: int, tmp_path: Path) -> None:
+    import hashlib
+    import pickle
+    succeed(*TOY, "--out", tmp_path / "run", "--generations", 1)
+    checkpoint = tmp_path / "run" / "checkpoint" / "000001.ckpt"
+    state, strategy = pickle.loads(checkpoint.read_bytes()[32:])
+    version, pycma, _ = pickle.loads(strategy)
+    payload = (inside, pickle.dumps((state, inside)), pickle.dumps((state, pickle.dumps((version, pycma, inside)))))[depth]
+    checkpoint.write_bytes(hashlib.sha256(payload).digest() + payload)
+    assert "which no checkpoint of this project needs" in refuse(
+        *TOY, "--out", tmp_path / "run", "--generations", 2, cwd=tmp_path)
+    assert not (tmp_path / "stolen").exists()
+
+
 def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".mine.tmp").write_text("keep")
     (tmp_path / "config.json").write_text("[1, 2]")

@@ -20,7 +20,7 @@ from wm_mpi.pool import Outcome
 from wm_mpi.progress import log
 from wm_mpi.rollout import Played
 from wm_mpi.rundir import RunDir, append_jsonl, iterate_jsonl, read_jsonl, write_text
-from wm_mpi.strategy import Strategy
+from wm_mpi.strategy import Strategy, read_pickle
 
 OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", "core_hours", "slowest", "lost"})
 """Fields of ``metrics.jsonl`` that say how a generation was played; all others are the same wherever it is played."""
@@ -251,8 +251,8 @@ def _pack(state: _State, strategy: Strategy) -> bytes:
 
 def _unpack(path: Path, data: bytes) -> tuple[_State, Strategy]:
     try:
-        state, strategy = pickle.loads(data[32:])
+        state, strategy = read_pickle(data[32:])
         return _State(**state), Strategy.loads(strategy)
     except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError) as error:
         raise UserError(f"{path} is whole, but these versions of the packages cannot read it ({error}): go on with the "
-                        "versions that environment.json of the run names") from None
+                        "versions that environment.json of the run names, if you trust who made it") from None
