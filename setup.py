@@ -39,6 +39,7 @@ setup(
         "av>=14.0",
         "websockets>=17.0",
     ],
+    entry_points={"console_scripts": ["wm-mpi = wm_mpi.__main__:console"]},
     extras_require={
         "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place
         "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],

@@ -1,8 +1,10 @@
 """World Models (Ha and Schmidhuber, 2018) trained over MPI: CarRacing, a VAE, an MDN-RNN and CMA-ES."""
 
+import os
 import sys
 
 __version__ = "0.1.0"
 
-if sys.argv[:1] != ["-m"]:  # a command (python -m wm_mpi.X) first sets its thread count, which NumPy reads when it loads
+# A command (python -m wm_mpi.X, wm-mpi X) first sets its thread count, which NumPy reads when it loads.
+if os.path.basename((sys.argv or [""])[0]) not in ("-m", "wm-mpi"):
     from wm_mpi import registration as registration
