@@ -28,7 +28,7 @@ STATUSES = ((0, "done, also when there was nothing left to do"),
             (1, "a bug, with traceback; a task that ended three ranks; doctor found what will fail"),
             (EXIT_BAD_INPUT, "bad input or environment, said in one sentence"),
             (EXIT_NO_WORKERS, "no worker rank is left: the same command goes on"),
-            (EXIT_STOPPED, "stopped by SIGTERM or SIGUSR1, or rank 0 was killed: the same command goes on"),
+            (EXIT_STOPPED, "stopped by SIGTERM, SIGUSR1 or a closed terminal; rank 0 was killed: the same command goes on"),
             (EXIT_INTERRUPTED, "interrupted (Ctrl-C): the same command goes on"))
 
 

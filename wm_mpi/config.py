@@ -67,7 +67,7 @@ class EpisodeOptions:
 class CollectConfig(EpisodeOptions, Command):
     """Play episodes for first data and store them as HDF5 shards with an index, frames.h5.
 
-    Over MPI: mpirun -np 3 python -m wm_mpi.collect --out DIR. Running it again goes on where it stopped.
+    Over MPI: wm-mpi launch -np 3 collect --out DIR. Running it again goes on where it stopped.
     """
 
     presets: ClassVar[Presets] = {
@@ -199,7 +199,7 @@ class FreezeConfig(Command):
 class EsConfig(EpisodeOptions, Command):
     """Train the controller with CMA-ES: rank 0 proposes candidates, the other ranks play episodes.
 
-    Over MPI: mpirun -np 3 python -m wm_mpi.es --world WORLD --out RUN; without mpirun everything runs in one process.
+    Over MPI: wm-mpi launch -np 3 es --world WORLD --out RUN; without launch everything runs in one process.
     Running the same command again resumes.
     """
 
@@ -369,7 +369,7 @@ class ReportConfig(Command):
 class DoctorConfig(Command):
     """Find out what will go wrong here before a run does: every rank plays for some seconds and tells its facts.
 
-    Start it as you will start es: bash jobs/mpirun.bash -np 65 python -m wm_mpi.doctor --world WORLD --out runs
+    Start it as you will start es: wm-mpi launch -np 65 doctor --world WORLD --out runs
     """
 
     presets: ClassVar[Presets] = {"paper": {}, "laptop": {}, "smoke": {"seconds": 0.5, "width": 2}}

@@ -1,6 +1,7 @@
 """Train the controller: rank 0 runs CMA-ES, the other ranks play CarRacing with frozen V and M."""
 
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
             history.save(summary, strategy, candidates, returns.mean(axis=1))
             progress.line(summary.describe(config.generations, history.left(config.generations - generation)))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}\n"
-          f"next: python -m wm_mpi.evaluate --run {run.path}")
+          f"next: python -m wm_mpi.evaluate --run {shlex.quote(str(run.path))}")
 
 
 def begin(init: str | None, manifest: dict[str, Any] | None) -> npt.NDArray[np.float64]:

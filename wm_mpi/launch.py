@@ -169,6 +169,7 @@ def _run(line: list[str], environment: dict[str, str]) -> int:
     """
     job: subprocess.Popen[bytes] | None = None
     stopped = 0
+    blows = [signal.SIGTERM, signal.SIGKILL]  # MPICH passes the first one on, and waits
 
     def stop(number: int, _: object) -> None:
         nonlocal stopped
@@ -184,12 +185,20 @@ def _run(line: list[str], environment: dict[str, str]) -> int:
 
     def kill(*_: object) -> None:
         if job is not None:
-            job.terminate()
+            job.send_signal(blows.pop(0))
+            signal.alarm(UNBEGUN if blows else 0)
+
+    def pause(*_: object) -> None:  # Ctrl-Z, until the shell says fg or bg
+        if job is not None:
+            job.send_signal(signal.SIGTSTP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            job.send_signal(signal.SIGCONT)
 
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
     signal.signal(signal.SIGALRM, kill)
+    signal.signal(signal.SIGTSTP, pause)
     # In the background, mpirun may not read from the terminal, and some would be stopped for trying.
     job = subprocess.Popen(line, env=environment, process_group=0,
                            stdin=subprocess.DEVNULL if os.isatty(0) else None)

@@ -1,5 +1,6 @@
 """Carry a champion over to another world, whose V and M have been trained on, for es to go on from."""
 
+import shlex
 from pathlib import Path
 
 import wm_mpi.single_thread  # noqa: F401  isort: split
@@ -37,7 +38,7 @@ def main(config: RefitConfig) -> None:
     steer, gas, brake = (f"{share:.1%}" for share in result.explained)
     print(f"finished: {config.out} explains steer {steer}, gas {gas}, brake {brake} of the champion's variance on "
           f"{sums[1].frames:,} frames held out (penalty {result.penalty:g})\n"
-          f"next: python -m wm_mpi.es --world {config.world} --init {config.out}")
+          f"next: python -m wm_mpi.es --world {shlex.quote(config.world)} --init {shlex.quote(config.out)}")
 
 
 if __name__ == "__main__":
