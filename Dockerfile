@@ -6,7 +6,7 @@
 #   docker build -t wm_mpi --build-arg GPU=1 .               V and M on GPUs: CUDA comes from PyPI; the host needs the driver only
 #   docker run --rm wm_mpi                               what it can do
 #   docker run --rm --init -v wm_runs:/runs wm_mpi \
-#       bash jobs/mpirun.bash -np 3 python -m wm_mpi.es --env toy --preset smoke --out /runs/toy
+#       wm-mpi launch -np 3 es --env toy --preset smoke --out /runs/toy
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="wm_mpi" \
       org.opencontainers.image.description="World Models (Ha and Schmidhuber, 2018) trained over MPI with CMA-ES" \

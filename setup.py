@@ -47,6 +47,7 @@ setup(
         "pillow>=11.0",
         "websockets>=17.0",
     ],
+    entry_points={"console_scripts": ["wm-mpi = wm_mpi.__main__:console"]},
     extras_require=EXTRAS | {"all": sorted({package for name, packages in EXTRAS.items() if name != "test"
                                             for package in packages})},
 )

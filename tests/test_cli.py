@@ -130,8 +130,10 @@ def test_the_list_fits_a_terminal_and_help_explains_statuses() -> None:
     assert documented.count("\n| ") == len(STATUSES) + 1
 
 
-def test_a_command_without_its_dot_is_put_right() -> None:
-    for arguments, fix in ((("es", "--out", "x"), "python -m wm_mpi.es"), (("train",), "python -m wm_mpi lists all")):
+def test_a_command_works_without_its_dot(tmp_path: Path) -> None:
+    done = listed(*TOY, "--out", str(tmp_path / "run"))
+    assert done.returncode == 0 and "finished: 2 generations" in done.stdout, done.stderr
+    for arguments, fix in ((("evaluat",), "did you mean evaluate?"), (("paint",), "wm-mpi lists all")):
         done = listed(*arguments)
         assert done.returncode == 2 and done.stdout == "" and fix in done.stderr and "Traceback" not in done.stderr
     assert listed("--version").stdout.startswith("wm_mpi ")

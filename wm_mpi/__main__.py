@@ -1,9 +1,11 @@
-"""``python -m wm_mpi``: the commands in the order of the data."""
+"""``wm-mpi``, ``python -m wm_mpi``: the commands in the order of the data, and their start."""
 
+import runpy
 import sys
 
 from wm_mpi import __version__
 from wm_mpi.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_WORKERS, EXIT_STOPPED
+from wm_mpi.launch import launch, unknown
 
 COMMANDS = (
     ("collect", "play episodes for first data (MPI)", "frames.h5"),
@@ -19,37 +21,52 @@ COMMANDS = (
     ("export", "a run and its world, small, to share", "a directory"),
     ("doctor", "find out what will go wrong here (MPI)", "a verdict"),
 )
-
+RANKED = {name: "(MPI)" in purpose for name, purpose, _ in COMMANDS}
+"""Whether a command takes ranks, by name."""
 
 STATUSES = ((0, "done, also when there was nothing left to do"),
             (1, "a bug, with traceback; a task that ended three ranks; doctor found what will fail"),
             (EXIT_BAD_INPUT, "bad input or environment, said in one sentence"),
             (EXIT_NO_WORKERS, "no worker rank is left: the same command goes on"),
-            (EXIT_STOPPED, "stopped by SIGTERM or SIGUSR1, or rank 0 was killed: the same command goes on"),
+            (EXIT_STOPPED, "stopped by SIGTERM, SIGUSR1 or a closed terminal; rank 0 was killed: the same command goes on"),
             (EXIT_INTERRUPTED, "interrupted (Ctrl-C): the same command goes on"))
 
 
 def main(arguments: list[str]) -> int:
-    """List the commands, with --help also what they have in common; gives the exit status."""
-    if arguments[:1] == ["--version"]:
+    """Start a command, or list them, with --help also what they have in common; gives the exit status."""
+    first = arguments[0] if arguments else ""
+    if first == "--version":
         print(f"wm_mpi {__version__}")
-        return 0
-    if arguments and arguments[0] not in ("--help", "-h"):
-        known = arguments[0] in [name for name, *_ in COMMANDS]
-        fix = f"python -m wm_mpi.{arguments[0]} (with a dot)" if known else "python -m wm_mpi lists all"
-        print(f"error: {arguments[0]} is not started like this: {fix}", file=sys.stderr)
+    elif first == "launch":
+        return launch(arguments[1:], RANKED)
+    elif first in RANKED:
+        sys.argv[1:] = arguments[1:]
+        runpy.run_module(f"wm_mpi.{first}", run_name="__main__", alter_sys=True)
+    elif first not in ("", "--help", "-h"):
+        print(f"error: {unknown(first, [*RANKED, 'launch'])}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    print("World Models over MPI. Commands, in the order of the data; python -m wm_mpi.X starts X:\n")
-    for name, purpose, product in COMMANDS:
-        print(f"  {name:<9}  {purpose:<44} -> {product}")
-    print("\n(MPI): with bash jobs/mpirun.bash -np N before the line, or without for one process.\n"
-          "Each has --help, --quiet and --verbose. What their exit statuses mean: python -m wm_mpi --help")
-    if arguments:
-        print("\nExit statuses:\n")
-        for status, meaning in STATUSES:
-            print(f"  {status:>3}  {meaning}")
+    else:
+        show(explained=bool(first))
     return 0
 
 
-if __name__ == "__main__":
+def show(explained: bool) -> None:
+    """Print the list of commands, and what their exit statuses mean."""
+    print("World Models over MPI. Commands, in the order of the data: wm-mpi X,\nwhich is python -m wm_mpi.X, starts X.\n")
+    for name, purpose, product in COMMANDS:
+        print(f"  {name:<9}  {purpose:<44} -> {product}")
+    print("\n(MPI): wm-mpi launch -np N X starts it on N ranks, wm-mpi X in one process.\n"
+          "Each has --help, --quiet and --verbose. What their exit statuses mean: wm-mpi --help")
+    if explained:
+        print("\nExit statuses:\n")
+        for status, meaning in STATUSES:
+            print(f"  {status:>3}  {meaning}")
+
+
+def console() -> None:
+    """``wm-mpi``."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    console()

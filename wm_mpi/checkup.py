@@ -142,7 +142,7 @@ def judge(facts: Sequence[Facts], rank_0_host: str) -> list[Finding]:
 
 def _cores(host: str, ranks: list[Facts]) -> Finding:
     cores = frozenset().union(*(each.cores for each in ranks))
-    unbound = "mpirun --bind-to none, or bash jobs/mpirun.bash in the place of mpirun"
+    unbound = "wm-mpi launch in the place of mpirun, or mpirun --bind-to none"
     crowd = _crowd(ranks)
     if crowd:
         return Finding("FAIL", "binding", f"{host}: ranks {', '.join(map(str, crowd))} are bound to the same core", unbound)

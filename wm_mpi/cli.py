@@ -22,13 +22,16 @@ import tyro
 from wm_mpi import __version__
 from wm_mpi.config import SHIPPABLE, Command, check
 from wm_mpi.errors import EXIT_BAD_INPUT, Stopped, UserError, account
+from wm_mpi.launch import leave_status, passed_on, survives
 from wm_mpi.progress import log, speak
 from wm_mpi.rundir import found
 
 GRACE = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
-LAST_WORD = 2.0
-"""The launcher kills all ranks when the first ends badly; rank 0, which finds the same, is to say it first (seconds)."""
+LAST_WORD = 10.0
+"""mpirun kills all ranks when the first ends badly; rank 0, which finds the same, is to say it first (seconds)."""
+LEAVE = 2.0
+"""SIGTERM ends a rank so long after, if rank 0, which launchers send it too, has not told all to leave (seconds)."""
 
 Config = TypeVar("Config", bound=Command)
 
@@ -132,7 +135,12 @@ def run_command(command: str, config_class: type[Command]) -> NoReturn:
         importlib.import_module(f"wm_mpi.{command}").main(config)
         log.debug(f"{command} took {time.process_time():.1f} s of processor time and "
                   f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at its peak")
+        status = 0
+    except SystemExit as end:  # --help, bad flags, doctor's verdict
+        status = end.code if isinstance(end.code, int) else 0
     except (Exception, Stopped, KeyboardInterrupt) as error:
+        if rank > 0 and isinstance(error, Stopped):
+            _die_quietly()
         text, status = account(error)
         if log.isEnabledFor(logging.DEBUG) and isinstance(error, UserError):
             text = "".join(traceback.format_exception(error)) + text
@@ -140,10 +148,11 @@ def run_command(command: str, config_class: type[Command]) -> NoReturn:
             print(text, file=sys.stderr)
         elif os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") == "0":
             print(f"rank {rank} on {socket.gethostname()}: {text}", file=sys.stderr)
-        if rank > 0:
-            time.sleep(LAST_WORD)
-        sys.exit(status)
-    sys.exit(0)
+    if rank == 0:
+        leave_status(str(status))
+    elif status and not survives():
+        time.sleep(LAST_WORD)
+    sys.exit(status)
 
 
 class _Unbreakable:
@@ -166,9 +175,9 @@ class _Unbreakable:
 
 
 def _heed_signals() -> None:
-    """SIGTERM and SIGUSR1 stop the command as Ctrl-C does. They are for rank 0: a launcher sends SIGUSR1 to every rank."""
+    """SIGTERM, SIGUSR1 and a closed terminal stop the command as Ctrl-C does."""
     if rank_of_launcher() > 0:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        _heed_rank_0()
         return
     heeded = -GRACE
 
@@ -176,7 +185,30 @@ def _heed_signals() -> None:
         nonlocal heeded
         if time.monotonic() - heeded > GRACE:
             heeded = time.monotonic()
-            raise Stopped(signal.Signals(number).name)
+            name = passed_on() or signal.Signals(number).name
+            raise KeyboardInterrupt if name == "SIGINT" else Stopped(name)
 
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, stop)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP is under nohup
+            signal.signal(number, stop)
+
+
+def _heed_rank_0() -> None:
+    """Other ranks leave when rank 0 says so: launchers and terminals signal all of them."""
+
+    def leave(*_: object) -> None:
+        raise Stopped("SIGTERM")
+
+    def wait(*_: object) -> None:
+        signal.signal(signal.SIGALRM, leave)
+        signal.setitimer(signal.ITIMER_REAL, LEAVE)
+
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, wait)
+
+
+def _die_quietly() -> None:
+    """As SIGTERM would have done, now that what was open is closed: without MPI_Finalize, which waits for all ranks."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -74,7 +74,7 @@ class EpisodeOptions:
 class CollectConfig(EpisodeOptions, Command):
     """Play episodes for first data and store them as HDF5 shards with an index, frames.h5.
 
-    Over MPI: mpirun -np 3 python -m wm_mpi.collect. Running it again goes on where it stopped.
+    Over MPI: wm-mpi launch -np 3 collect. Running it again goes on where it stopped.
     """
 
     presets: ClassVar[Presets] = {
@@ -228,8 +228,8 @@ class FreezeConfig(Command):
 class EsConfig(EpisodeOptions, Command):
     """Train the controller with CMA-ES: rank 0 proposes candidates, the other ranks play episodes.
 
-    Over MPI: mpirun -np 3 python -m wm_mpi.es; without mpirun everything runs in one process. Running the same command
-    again resumes.
+    Over MPI: wm-mpi launch -np 3 es; without launch everything runs in one process. Running the same command again
+    resumes.
     """
 
     presets: ClassVar[Presets] = {
@@ -400,7 +400,7 @@ class ReportConfig(Command):
 class DoctorConfig(Command):
     """Find out what will go wrong here before a run does: every rank plays for some seconds and tells its facts.
 
-    Start it as you will start es: bash jobs/mpirun.bash -np 65 python -m wm_mpi.doctor --world WORLD --out runs
+    Start it as you will start es: wm-mpi launch -np 65 doctor --world WORLD --out runs
     """
 
     presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"seconds": 0.5, "width": 2}}

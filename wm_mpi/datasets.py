@@ -17,6 +17,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -193,7 +194,8 @@ class Dataset:
         self.path = self.directory / name
         made_by = {"frames.h5": "collect", "latents.h5": "encode"}[name]
         if not self.path.exists():
-            raise UserError(f"{self.path} does not exist: run python -m wm_mpi.{made_by} --out {self.directory} first")
+            raise UserError(f"{self.path} does not exist: run python -m wm_mpi.{made_by} --out "
+                            f"{shlex.quote(str(self.directory))} first")
         try:
             self._file = h5py.File(self.path, "r")
             self.table = {column: self._file[f"episodes/{column}"][:] for column in TABLE}

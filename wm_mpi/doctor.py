@@ -7,6 +7,7 @@ if __name__ == "__main__":
     run_command("doctor", DoctorConfig)
 
 import fcntl
+import os
 import re
 import shutil
 import socket
@@ -20,6 +21,7 @@ from wm_mpi.checkup import PROBE, Examiner, Facts, Finding, judge
 from wm_mpi.cli import rank_of_launcher
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import EXIT_BUG, UserError
+from wm_mpi.launch import STATUS_FILE
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
 from wm_mpi.progress import Progress, log
 from wm_mpi.rundir import explained
@@ -61,7 +63,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
             return
         with explained(out, "written"):
             out.mkdir(parents=True, exist_ok=True)
-            findings += [launcher(), locking(out), disk(out)]
+            findings += [launcher(), stopping(), locking(out), disk(out)]
             (out / PROBE).touch()
         log.info(f"{pool.workers} playing for {config.seconds:g} s (a first start compiles for a minute) ...")
         try:
@@ -79,12 +81,20 @@ def launcher() -> Finding:
     """The launcher and its MPI."""
     size = launched_size()
     if size == 1:
-        return Finding("warning", "launcher", "none: one process plays alone", "bash jobs/mpirun.bash -np N python -m ...")
+        return Finding("warning", "launcher", "none: one process plays alone", "wm-mpi launch -np N doctor")
     library, mpirun = mpi_library(), _version_of("mpirun")
     if mpirun and "Open MPI" in library and _number(mpirun) != _number(library):
         return Finding("FAIL", "launcher", f"mpi4py uses {library}, but mpirun is of {mpirun}",
                        "put the mpirun of mpi4py's MPI first on the PATH, or reinstall mpi4py for the launcher's MPI")
     return Finding("ok", "launcher", f"{library} started {size} processes: rank 0 hands out, {size - 1} play")
+
+
+def stopping() -> Finding:
+    """What Ctrl-C and SIGTERM will do."""
+    if launched_size() > 1 and STATUS_FILE not in os.environ:
+        return Finding("warning", "stopping", "plain mpirun: Ctrl-C and SIGTERM kill all ranks within a second or two, most "
+                       "often with status 1; more ranks than cores are refused", "wm-mpi launch in the place of mpirun")
+    return Finding("ok", "stopping", "Ctrl-C, SIGTERM and SIGUSR1 stop a run in order, the same command goes on")
 
 
 def _version_of(program: str) -> str:
@@ -141,11 +151,11 @@ def survival(pool: Pool) -> Finding:
         return Finding("ok", "survival", "one rank plays: if it dies, run the same command again")
     if not survives():
         return Finding("warning", "survival", "the death of a rank ends the job (and running it again goes on)",
-                       "bash jobs/mpirun.bash in the place of mpirun, with Open MPI 5 (pip install 'wm_mpi[mpi]')")
+                       "wm-mpi launch in the place of mpirun, with Open MPI 5 (pip install 'wm_mpi[mpi]')")
     seconds = pool.drill()
     if seconds is None:
         return Finding("FAIL", "survival", "a killed rank went unnoticed although ULFM is promised",
-                       "bash jobs/mpirun.bash with the Open MPI of pip install 'wm_mpi[mpi]'")
+                       "wm-mpi launch with the Open MPI of pip install 'wm_mpi[mpi]'")
     return Finding("ok", "survival", f"a rank that was killed was noticed after {seconds:.1f} s, the others live (ULFM)")
 
 

@@ -4,6 +4,7 @@ import base64
 import datetime
 import html
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -31,7 +32,8 @@ def make_page(findings: Findings, footage: str = "") -> str:
             f'<link rel="icon" href="data:,"><style>{style}</style></head>\n<body>'
             f"<header><h1>{name}</h1><p class='soft'>{headline(findings)}.</p></header>\n<main>{facts(findings)}\n"
             + "\n".join(filter(None, parts)) + f"</main>\n<footer>Made by wm_mpi {__version__} on {today} with "
-            f"<code>python -m wm_mpi.report --run {html.escape(str(findings.run.path))}</code></footer></body></html>\n")
+            f"<code>python -m wm_mpi.report --run {html.escape(shlex.quote(str(findings.run.path)))}</code></footer></body>"
+            "</html>\n")
 
 
 def section(title: str, body: str) -> str:
@@ -129,7 +131,7 @@ def learning(findings: Findings) -> str:
 def judgement(findings: Findings) -> str:
     """Histograms and a table of all evaluations."""
     if not findings.evaluations:
-        return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {findings.run.path}")
+        return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {shlex.quote(str(findings.run.path))}")
     return curves.judgements(findings) + table(
         "All evaluations, oldest first (returns in points)",
         ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",

@@ -6,6 +6,7 @@ from wm_mpi.config import RefitConfig
 if __name__ == "__main__":
     run_command("refit", RefitConfig)
 
+import shlex
 from pathlib import Path
 
 from wm_mpi.batches import split_episodes
@@ -40,4 +41,4 @@ def main(config: RefitConfig) -> None:
     steer, gas, brake = (f"{share:.1%}" for share in result.explained)
     print(f"finished: {config.out} explains steer {steer}, gas {gas}, brake {brake} of the champion's variance on "
           f"{sums[1].frames:,} frames held out (penalty {result.penalty:g})\n"
-          f"next: python -m wm_mpi.es --world {config.world} --init {config.out}")
+          f"next: python -m wm_mpi.es --world {shlex.quote(config.world)} --init {shlex.quote(config.out)}")

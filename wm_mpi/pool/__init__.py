@@ -7,10 +7,11 @@ side and ``worker`` everybody else's.
 import contextlib
 from collections.abc import Callable, Iterator
 
+from wm_mpi.launch import survives
 from wm_mpi.pool.interface import Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import Listed, SerialPool
-from wm_mpi.pool.transport import Post, launched_size, mpi_library, survives
+from wm_mpi.pool.transport import Post, launched_size, mpi_library
 from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wm_mpi.errors import NoWorkersLeft
-from wm_mpi.pool.transport import Message, Post, end_launcher, here, kill, leave_status
+from wm_mpi.launch import PLAYING, leave_status
+from wm_mpi.pool.transport import Message, Post, end_launcher, here, kill, leave_within
 
 SILENT = 20.0
 """A rank that has said nothing for so long is given up until it speaks again (seconds; workers speak every 2)."""
@@ -73,7 +74,7 @@ class Crew:
 
     def begin(self) -> None:
         """Have every rank build its part."""
-        leave_status("playing")
+        leave_status(PLAYING)
         self.post.send(self.ranks, "build")
 
     def next(self, timeout: float) -> Message | None:
@@ -128,20 +129,22 @@ class Crew:
             self.next(STRAGGLERS)
         return time.monotonic() - began if rank.lost else None
 
-    def dismiss(self, status: int, text: str = "") -> None:
+    def dismiss(self, status: int, text: str = "", orderly: bool = True) -> None:
         """Let all ranks go at the end of the job, also those that stand still.
 
-        Without fault tolerance in the launcher, a bad ``status`` while ranks play, or a rank that stands still, needs an
-        abort, from which nobody returns: ``text``, why the job ends, is said before.
+        Without fault tolerance in the launcher, a rank that stands still needs an abort, from which nobody returns, so
+        ``text``, why the job ends, is said before. An end that is not ``orderly``, a bug, needs it too.
         """
         leave_status(str(status))
         still = [rank for rank in self.present if rank.silent]
         if not self.post.survives:
-            if status and self.busy or still:
+            if still or not orderly:
                 print(text, file=sys.stderr, flush=True)
                 self.post.abort(status)
             self.post.send(self.ranks, "stop")
             self.post.flush(GOODBYE)
+            if status:
+                leave_within(2 * GOODBYE)
             return
         self._kill(still)
         self.post.send(self.ranks, "stop")

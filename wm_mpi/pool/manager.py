@@ -69,8 +69,8 @@ class MpiPool:
             self._crew.dismiss(0)
         else:
             text, status = account(error, f"rank 0 on {socket.gethostname()} raised, the job ends:\n")
-            self._crew.busy |= not isinstance(error, UserError | Stopped)  # after a bug, no trust in an orderly end
-            self._crew.dismiss(status, text)
+            bug = not isinstance(error, UserError | Stopped | KeyboardInterrupt)
+            self._crew.dismiss(status, text, orderly=not bug)
 
 
 class _Run:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wm_mpi.errors import UserError
+from wm_mpi.launch import survives
 
 SHORTEST, LONGEST = 0.0002, 0.02
 """Pauses between two looks at the mailbox (seconds)."""
@@ -30,8 +31,6 @@ AT_A_TIME = 16
 """Sends under way that are looked after at a time: a broadcast to a thousand ranks must not slow down what follows."""
 
 _LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
-_STATUS_FILE = "WM_MPI_STATUS_FILE"
-_ULFM = "OMPI_MCA_mpi_ft_enable"
 
 
 class Message(NamedTuple):
@@ -52,11 +51,6 @@ def launched_size() -> int:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-
-
-def survives() -> bool:
-    """Whether the launcher has promised that a rank's death does not end the job. Needs no MPI."""
-    return os.environ.get(_ULFM, "0").lower() in ("1", "true", "yes")
 
 
 def mpi_library() -> str:
@@ -188,10 +182,10 @@ def here() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
-def leave_status(text: str) -> None:
-    """Tell ``jobs/mpirun.bash`` how rank 0 ends: mpirun's own status is another one when ranks were lost."""
-    if os.environ.get(_STATUS_FILE):
-        Path(os.environ[_STATUS_FILE]).write_text(text)
+def leave_within(seconds: float) -> None:
+    """Have the kernel end this process if a rank that does not leave holds it up in MPI_Finalize, where no Python runs."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def end_launcher() -> None:
