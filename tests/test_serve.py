@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from browser import Browser, Page, axe_core, browser
-from conftest import ENVIRONMENT, ROOT, command, refuse, succeed
+from browser import Browser, Page, browser
+from conftest import ENVIRONMENT, ROOT, command, once, refuse, succeed
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -39,6 +39,7 @@ from wm_mpi.serving.viewer import WINDOW
 from wm_mpi.serving.wishes import CHECKS, Wishes, read
 from wm_mpi.trained import load_trained
 
+pytestmark = pytest.mark.alone
 ENOUGH = 25
 """Frames a second that a visitor must see."""
 
@@ -411,12 +412,11 @@ def test_every_field_of_a_wish_is_checked() -> None:
     assert read(json.dumps({name: getattr(Wishes(), name) for name in CHECKS})).keys() == set(CHECKS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a champion on real CarRacing; copy it to change it."""
-    out = tmp_path_factory.mktemp("served") / "es"
-    succeed("es", "--preset", "smoke", "--world", pipeline / "world", "--out", out, "--generations", "1")
-    return out
+    return once(tmp_path_factory, "served", lambda out: succeed(
+        "es", "--preset", "smoke", "--world", pipeline / "world", "--out", out / "es", "--generations", "1")) / "es"
 
 
 class Served(NamedTuple):
@@ -589,27 +589,31 @@ def test_frames_a_second(chromium: Browser, served: Served, capsys: pytest.Captu
     of the processor to show a picture as the server to make it, and four would measure nothing but that.
 
     How many pictures a core can make is told by the server's processor time, of which a picture takes up to twice as much
-    where others use the caches as well; how many arrive is judged only where the machine does little else.
+    where others use the caches as well; how many arrive is judged only while the machine does little else, for which the
+    test waits some minutes.
     """
-    page = opened(chromium, served, color_scheme="light")
+    page, busy = opened(chromium, served, color_scheme="light"), ""
     with contextlib.ExitStack() as others:
         for viewers in (1, 4):
             lines = [others.enter_context(crowd(served)) for _ in range(viewers - 1)]
-            tries = []
-            while len(tries) < 3 and (not tries or min(tries[-1].rates) < ENOUGH):
+            tries, quiet = list[Measured](), list[Measured]()
+            while len(tries) < 20 and not (quiet and (min(quiet[-1].rates) >= ENOUGH or len(quiet) == 3)):
                 tries.append(measured(page, lines, served))
-            best = max(tries, key=lambda each: min(each.rates))
+                quiet = [each for each in tries if each.elsewhere <= 0.3]
+            best = max(quiet or tries, key=lambda each: min(each.rates))
             capacity = max(each.capacity for each in tries)
             rates = ", ".join(f"{rate:.0f}" for rate in best.rates)
             said = (f"{viewers} viewers: {rates} pictures a second, the first in a browser; a core makes {capacity:.0f}; "
                     f"others had {best.elsewhere:.1f} of {os.cpu_count()} cores")
             with capsys.disabled():
                 print(f"\n{said}")
-            busy = best.elsewhere > 0.3
-            assert capacity >= ENOUGH * viewers * (0.5 if busy else 1)
-            assert min(best.rates) >= ENOUGH or busy
+            assert capacity >= ENOUGH * viewers * (1 if quiet else 0.5)
+            if quiet:
+                assert min(best.rates) >= ENOUGH
+            else:
+                busy = said
     if busy:
-        pytest.skip(f"the machine is busy: {said}")
+        pytest.skip(f"the machine is busy with other things: run this test again when it is not ({busy})")
     assert not page.complaints
     page.call("Page.close")
 
@@ -763,24 +767,22 @@ def test_no_scroll_sideways_on_a_phone(chromium: Browser, served: Served) -> Non
     page.call("Page.close")
 
 
-def test_accessible(chromium: Browser, served: Served, tmp_path: Path) -> None:
-    script = axe_core(tmp_path)
+def test_accessible(chromium: Browser, served: Served, axe: str) -> None:
     for scheme, width in itertools.product(("light", "dark"), (360, 1280)):
         page = opened(chromium, served, color_scheme=scheme)
         page.size(width, 740)
-        assert page.axe(script) == []
+        assert page.axe(axe) == []
         page.run("document.querySelector('[data-place=dream]').click(); "
                  "document.querySelector('[data-driver=visitor]').click()")
         page.until("!document.querySelector('#pad').hidden")
-        assert page.axe(script) == []
+        assert page.axe(axe) == []
         page.call("Page.close")
 
 
-def test_axe_would_find_something(chromium: Browser, served: Served, tmp_path: Path) -> None:
-    script = axe_core(tmp_path)
+def test_axe_would_find_something(chromium: Browser, served: Served, axe: str) -> None:
     page = opened(chromium, served)
     page.run("for (const label of document.querySelectorAll('label')) label.replaceWith(...label.querySelectorAll('input'))")
-    assert any("label" in finding for finding in page.axe(script))
+    assert any("label" in finding for finding in page.axe(axe))
     page.call("Page.close")
 
 
