@@ -42,7 +42,8 @@ setup(
     extras_require={
         "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place
         "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13", "pyyaml>=6.0",
-                 "jsonschema>=4.23"],
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13",
+                 "pyyaml>=6.0", "jsonschema>=4.23"],
+        "ci": ["torch>=2.9", "stable-baselines3>=2.7"],  # what a few tests would skip without; 2 GB with PyPI's torch
     },
 )
