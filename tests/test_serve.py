@@ -39,7 +39,6 @@ from wm_mpi.serving.viewer import WINDOW
 from wm_mpi.serving.wishes import CHECKS, Wishes, read
 from wm_mpi.trained import load_trained
 
-pytestmark = pytest.mark.alone
 ENOUGH = 25
 """Frames a second that a visitor must see."""
 
@@ -186,6 +185,7 @@ def test_pictures_arrive_in_step_with_their_figures(port: int) -> None:
         assert about["action"] == [0.5, 0.25, 0.0]
 
 
+@pytest.mark.alone
 def test_a_slow_visitor_gets_fewer_pictures_and_the_newest(port: int) -> None:
     with visit(port, prompt=False) as visitor:
         numbers = [visitor.picture()[0]["number"] for _ in range(WINDOW)]
@@ -196,6 +196,7 @@ def test_a_slow_visitor_gets_fewer_pictures_and_the_newest(port: int) -> None:
         assert about["number"] == WINDOW + 1 and about["frame"] >= 30
 
 
+@pytest.mark.alone
 def test_a_car_that_nobody_looks_at_stands_still(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewer, "PATIENCE", 0.5)
     with visit(port, prompt=False) as visitor:
@@ -206,6 +207,7 @@ def test_a_car_that_nobody_looks_at_stands_still(port: int, monkeypatch: pytest.
         visitor.picture()
 
 
+@pytest.mark.alone
 def test_pause_and_step(port: int) -> None:
     with visit(port) as visitor:
         visitor.until(lambda about: about["frame"] > 3)
@@ -220,6 +222,7 @@ def test_pause_and_step(port: int) -> None:
         visitor.until(lambda about: about["frame"] > first + 5)
 
 
+@pytest.mark.alone
 def test_speed(port: int) -> None:
     with visit(port) as visitor:
         for speed, low, high in ((0.2, 4, 16), (1, 30, 55)):
@@ -231,6 +234,7 @@ def test_speed(port: int) -> None:
             assert low <= frame <= high, speed
 
 
+@pytest.mark.alone
 def test_a_car_slower_than_time_still_heeds(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     advance = Toy.advance
     monkeypatch.setattr(Toy, "advance", lambda self, action=None: time.sleep(0.05) or advance(self, action))
@@ -242,6 +246,7 @@ def test_a_car_slower_than_time_still_heeds(port: int, monkeypatch: pytest.Monke
         assert visitor.silent()
 
 
+@pytest.mark.alone
 def test_track_and_restart(port: int, source: ToySource) -> None:
     with visit(port) as visitor:
         visitor.tell(track=1234)
@@ -253,6 +258,7 @@ def test_track_and_restart(port: int, source: ToySource) -> None:
         assert [seed.track for seed in car.seeds] == [0, 1234, 1234]
 
 
+@pytest.mark.alone
 def test_the_visitor_takes_the_wheel_and_gives_it_back(port: int) -> None:
     with visit(port) as visitor:
         visitor.until(lambda about: about["frame"] == 3)
@@ -268,6 +274,7 @@ def test_the_visitor_takes_the_wheel_and_gives_it_back(port: int) -> None:
     assert car.actions[0] is None and car.actions[-1] is None
 
 
+@pytest.mark.alone
 def test_a_dream_has_a_car_of_its_own_and_a_temperature(port: int, source: ToySource) -> None:
     with visit(port) as visitor:
         visitor.tell(place="dream", temperature=0.25)
@@ -280,6 +287,7 @@ def test_a_dream_has_a_car_of_its_own_and_a_temperature(port: int, source: ToySo
         assert source.places == ["road", "dream"]
 
 
+@pytest.mark.alone
 def test_a_new_champion_drives_from_the_next_episode_on(port: int, source: ToySource, monkeypatch: Any) -> None:
     monkeypatch.setattr(Toy, "length", 20)
     with visit(port) as visitor:
@@ -584,6 +592,7 @@ def opened(chromium: Browser, served: Served, **preferences: str) -> Page:
     return page
 
 
+@pytest.mark.alone
 def test_frames_a_second(chromium: Browser, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     """To one visitor and to four, from one core. Only one of the four is a page: without a GPU, Chromium takes twice as much
     of the processor to show a picture as the server to make it, and four would measure nothing but that.
@@ -701,6 +710,7 @@ def action(page: Page) -> list[float]:
     return [float(page.text(f"#{name}-value")) for name in ("steer", "gas", "brake")]
 
 
+@pytest.mark.alone
 def test_a_visit(chromium: Browser, served: Served, tmp_path: Path) -> None:
     page = opened(chromium, served, color_scheme="light")
     page.until("document.querySelector('#status').textContent.startsWith('Generation 1 drives')")
@@ -786,6 +796,7 @@ def test_axe_would_find_something(chromium: Browser, served: Served, axe: str) -
     page.call("Page.close")
 
 
+@pytest.mark.alone
 def test_who_wants_less_motion_begins_paused(chromium: Browser, served: Served) -> None:
     page = opened(chromium, served, reduced_motion="reduce")
     assert page.text("#pause") == "Play"
