@@ -1,17 +1,33 @@
 """Commands run as a user types them: through a shell's environment, each in a process of its own, with a timeout."""
 
+import contextlib
+import fcntl
+import importlib
+import io
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browser import fetch_axe
+from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401  hooks
 
+from wm_mpi import config, progress
+from wm_mpi.cli import parse
+from wm_mpi.errors import UserError, account
 from wm_mpi.history import OPERATION
 
 ROOT = Path(__file__).parent.parent
+TOGETHER = {f"tests/test_{name}.py" for name in (
+    "engine_render", "envs", "export", "quantize", "report", "serve", "translation", "watch")}
+"""Files whose tests stay in one process when several run tests: they share what a fixture of their module makes, or look at
+the whole machine (envs: which Xvfb there are)."""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",
                "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 ENVIRONMENT.pop("DISPLAY", None)
@@ -49,6 +65,49 @@ def refuse(*arguments: object, status: int = 2, **options: object) -> str:
     return lines[0]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out files of TOGETHER first, all other tests one by one: so that all processes end at about the same time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return Scheduling(config, log)
+
+
+CONFIGS = {"train_vae": config.VaeConfig, "train_rnn": config.RnnConfig, "encode": config.EncodeConfig,
+           "freeze": config.FreezeConfig}
+
+
+def here(*arguments: object) -> str:
+    """Run a command of Keras inside this process, where it is not the process that is tested; gives what it printed.
+
+    Keras takes six seconds of a core to start. Its commands run in processes of their own in ``pipeline``.
+    """
+    name, *rest = map(str, arguments)
+    said, before = io.StringIO(), (progress.log.handlers[:], progress.log.level, progress.log.propagate)
+    with contextlib.redirect_stdout(said):
+        progress.speak(logging.INFO)
+        try:
+            importlib.import_module(f"wm_mpi.{name}").main(parse(CONFIGS[name], name, rest))
+        finally:
+            progress.log.handlers[:], progress.log.propagate = before[0], before[2]
+            progress.log.setLevel(before[1])
+    return said.getvalue()
+
+
+def refuse_here(*arguments: object) -> str:
+    """Run a command of Keras inside this process, which must refuse as ``refuse`` says; gives the sentence."""
+    with pytest.raises(UserError) as refused:
+        here(*arguments)
+    sentence, status = account(refused.value)
+    assert status == 2 and "\n" not in sentence
+    return sentence
+
+
 def metrics(run: Path) -> list[dict]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name not in OPERATION} for row in rows]
@@ -63,17 +122,33 @@ def same(left: Path, right: Path) -> None:
     assert journals[0] == journals[1]
 
 
+def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """A directory that whoever needs it first fills, for all processes that run tests beside and after one another."""
+    beside = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    place = Path(os.environ.get("WM_TEST_SHARED") or beside)
+    with open(place / f"{name}.lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if not lock.read():
+            shutil.rmtree(place / name, ignore_errors=True)  # left by one that failed
+            (place / name).mkdir()
+            fill(place / name)
+            lock.write("filled")
+    return place / name
+
+
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything up to a world, tiny, on real CarRacing: frames/ vae/ latents/ rnn/ world/. Do not write into it."""
-    out = tmp_path_factory.mktemp("pipeline")
-    succeed("collect", "--preset", "smoke", "--out", out / "frames", ranks=3)
-    succeed("train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae")
-    succeed("encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents")
-    succeed("train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn")
-    succeed("freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
-            "--out", out / "world")
-    return out
+    def fill(out: Path) -> None:
+        succeed("collect", "--preset", "smoke", "--out", out / "frames", ranks=3)
+        succeed("train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae")
+        succeed("encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents")
+        succeed("train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn")
+        succeed("freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
+                "--out", out / "world")
+
+    return once(tmp_path_factory, "pipeline", fill)
 
 
 @pytest.fixture
@@ -81,3 +156,9 @@ def copied(pipeline: Path, tmp_path: Path) -> Path:
     """A copy of the pipeline that a test may damage."""
     shutil.copytree(pipeline, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core."""
+    return (once(tmp_path_factory, "axe", fetch_axe) / "axe.min.js").read_text()

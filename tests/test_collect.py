@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ENVIRONMENT, command, refuse, succeed, wm
+from skips import NO_ROOT
 from test_es import TOY, same
 
 from wm_mpi.datasets import open_frames
@@ -26,6 +27,7 @@ def everything_of(out: Path) -> list[int]:
     return [int(pid) for pid in subprocess.run(["pgrep", "-f", str(out)], capture_output=True, text=True).stdout.split()]
 
 
+@pytest.mark.alone
 def test_ranks_kills_and_extensions_give_the_same_bytes(tmp_path: Path) -> None:
     succeed(*SMALL, "--out", tmp_path / "serial")
     killed = tmp_path / "killed"
@@ -108,7 +110,7 @@ def small_disk(tmp_path: Path):
         return subprocess.run(["mount", *kind, *flags, str(place)], capture_output=True).returncode == 0
 
     if shutil.which("mount") is None or not mount("300k"):
-        pytest.skip("mounting a tmpfs needs root")
+        pytest.skip(NO_ROOT)
     yield place, mount
     subprocess.run(["umount", str(place)], check=True)
 

@@ -173,7 +173,7 @@ def strict(schema: Any) -> Any:
 @pytest.fixture(scope="module")
 def crd() -> Any:
     if not CRD.exists():
-        pytest.skip(f"no CRD of the MPI operator at {CRD}")
+        pytest.skip(f"no schema of the MPI operator: put its kubeflow.org_mpijobs.yaml at {CRD}")
     versions = yaml.safe_load(CRD.read_text())["spec"]["versions"]
     return strict(next(each for each in versions if each["name"] == "v2beta1")["schema"]["openAPIV3Schema"])
 

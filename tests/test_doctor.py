@@ -39,7 +39,7 @@ def test_ulfm_is_proved_by_killing_a_rank(tmp_path: Path) -> None:
 
 def test_one_core_for_all(tmp_path: Path) -> None:
     if (os.cpu_count() or 1) < 2:
-        pytest.skip("needs two cores")
+        pytest.skip("there is one core only: take a machine with two")
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

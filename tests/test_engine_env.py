@@ -32,7 +32,8 @@ def test_gymnasiums_checker_is_content() -> None:
 
 
 def test_stable_baselines3s_checker_is_content() -> None:
-    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    checker = pytest.importorskip("stable_baselines3.common.env_checker",
+                                  reason="stable-baselines3 is not installed: pip install stable-baselines3")
     checker.check_env(gymnasium.make(ID).unwrapped)
 
 

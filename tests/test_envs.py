@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ENVIRONMENT, refuse, succeed
+from skips import NO_XVFB
 
 from wm_mpi.envs import EnvSpec, display, make_env, policy_frame
 from wm_mpi.envs.toy import Toy, optimum
@@ -87,7 +89,7 @@ def test_leaving_the_field_ends_without_a_lap() -> None:
         assert terminated[0] and reward[0] == -100 and not infos["lap_finished"][0]
 
 
-@pytest.mark.skipif(find_spec("gym") is None, reason="the extra 'gym' is not installed")
+@pytest.mark.skipif(find_spec("gym") is None, reason="gym is not installed: pip install -c constraints.txt -e '.[gym]'")
 def test_gym_plays_like_gymnasium() -> None:
     with display("none"):
         ours, theirs = (make_env(EnvSpec(name, 1000), 1) for name in ("gymnasium", "gym"))
@@ -121,8 +123,7 @@ def test_toy_optimum_pays_nothing() -> None:
     assert abs(total) < 1e-20
 
 
-needs_xvfb = pytest.mark.skipif(subprocess.run(["which", "Xvfb"], capture_output=True).returncode != 0,
-                                reason="Xvfb is not installed (Debian: apt-get install xvfb)")
+needs_xvfb = pytest.mark.skipif(shutil.which("Xvfb") is None, reason=NO_XVFB)
 
 
 def xvfbs() -> list[str]:

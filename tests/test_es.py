@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, command, metrics, refuse, same, succeed, wm
+from conftest import ENVIRONMENT, command, here, metrics, refuse, same, succeed, wm
 
 from wm_mpi.datasets import load_arrays
 from wm_mpi.envs.toy import Toy, optimum
@@ -58,6 +58,7 @@ def test_another_seed_gives_other_numbers(straight: Path, tmp_path: Path) -> Non
     assert metrics(tmp_path / "run")[0]["return_mean"] != metrics(straight)[0]["return_mean"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("ranks", [0, 3])
 def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path) -> None:
     """kill -9 of all processes, five times at moments of a seeded generator, then to the end."""
@@ -88,8 +89,8 @@ def test_another_world_is_refused(copied: Path) -> None:
     """Frozen anew into the same directory: neither es nor evaluate mixes the two."""
     arguments = ("es", "--preset", "smoke", "--world", copied / "world", "--max-frames", 5, "--out", copied / "run")
     succeed(*arguments, "--generations", 1)
-    succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
-            copied / "world", "--precision", "fp32", "--force")
+    here("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
+         copied / "world", "--precision", "fp32", "--force")
     assert "world_sha256" in refuse(*arguments, "--generations", 2)
     assert "another world than the champion was trained in" in refuse("evaluate", "--run", copied / "run")
 
@@ -187,8 +188,8 @@ def test_validation_is_never_cut(tmp_path: Path) -> None:
 def test_runs_and_their_candidates_on_the_same_tracks(pipeline: Path, copied: Path, tmp_path: Path) -> None:
     """Two runs in two worlds, the mean and the best candidate of each: alone and compared, the returns are the same."""
     flags = ("es", "--preset", "smoke", "--max-frames", 60, "--generations", 1)
-    succeed("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
-            copied / "world", "--precision", "fp32", "--force")
+    here("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames", "--out",
+         copied / "world", "--precision", "fp32", "--force")
     runs = [tmp_path / "one", tmp_path / "two"]
     for run, place in zip(runs, (pipeline, copied), strict=True):
         succeed(*flags, "--world", place / "world", "--out", run, "--sigma", 0.1 if run == runs[0] else 2)

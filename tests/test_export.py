@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import refuse, succeed, wm
+from conftest import here, refuse, succeed, wm
 
 from wm_mpi import rundir
 from wm_mpi.card import model_card, unrooted
@@ -42,7 +42,7 @@ def test_an_export_is_a_run_and_a_world(pipeline: Path, run: Path, exported: Pat
     succeed("report", "--run", exported, "--films", 0, "--out", tmp_path / "report.html")
     succeed("es", "--preset", "smoke", "--max-frames", 10, "--generations", 1, "--world", exported, "--init", exported,
             "--out", tmp_path / "on")
-    succeed("train_vae", "--preset", "smoke", "--data", pipeline / "frames", "--init", exported, "--out", tmp_path / "vae")
+    here("train_vae", "--preset", "smoke", "--data", pipeline / "frames", "--init", exported, "--out", tmp_path / "vae")
     moved = exported.rename(tmp_path / "moved")
     succeed(*JUDGED, "--run", moved)
     moved.rename(exported)

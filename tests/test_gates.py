@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import refuse, succeed
+from conftest import here, refuse
 
 from wm_mpi.batches import split_episodes
 from wm_mpi.datasets import Dataset, load_arrays, open_frames, open_latents
@@ -245,7 +245,7 @@ def test_freeze_stops_at_a_gate_unless_forced(pipeline: Path, tmp_path: Path) ->
     for word in ("active_latents is", "V is hardly trained", "road_edge_error", "or give --force"):
         assert word in said
     assert not (tmp_path / "world").exists()
-    said = succeed(*arguments, "--force")
+    said = here(*arguments, "--force")
     assert "FAIL" in said and "frozen all the same, as --force says" in said
     manifest = json.loads((tmp_path / "world" / "manifest.json").read_text())
     gates = {gate["name"]: gate for gate in manifest["gates"]}

@@ -12,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT, command, refuse, succeed
+from conftest import ENVIRONMENT, ROOT, command, here, refuse, refuse_here, succeed
 
 from wm_mpi.batches import Batch
 from wm_mpi.datasets import load_arrays, open_frames
@@ -24,6 +24,8 @@ from wm_mpi.models.rnn import MdnRnn, mixture_nll
 from wm_mpi.models.training import Trainer, get_weights, named_weights, set_weights
 from wm_mpi.models.vae import Vae
 from wm_mpi.policy import GraphPolicy, WorldPolicy, open_session
+
+NO_BACKEND = {name: f"{name} is not installed: pip install -c constraints.txt {name}" for name in ("jax", "torch")}
 
 
 def test_v_has_the_published_shapes() -> None:
@@ -160,7 +162,7 @@ def test_mixed_precision_keeps_targets_exact(tmp_path: Path) -> None:
 
 def test_several_devices_share_a_batch(tmp_path: Path) -> None:
     if find_spec("jax") is None:
-        pytest.skip("jax is not installed")
+        pytest.skip(NO_BACKEND["jax"])
     said = json.loads(succeed(ROOT / "tests" / "programs" / "two_devices.py", tmp_path, env={
         "KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}).splitlines()[-1])
     assert said["backend"] == "jax on cpu:0, cpu:1"
@@ -302,56 +304,59 @@ def test_training_goes_on_after_kill(copied: Path) -> None:
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> None:
     if find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    env = {"KERAS_BACKEND": backend}
-    said = succeed("train_vae", "--preset", "smoke", "--data", pipeline / "frames", "--out", tmp_path / "vae", env=env)
-    assert f"{backend} on" in said
-    succeed("encode", "--data", pipeline / "frames", "--vae", tmp_path / "vae", "--out", tmp_path / "latents", env=env)
-    succeed("train_rnn", "--preset", "smoke", "--data", tmp_path / "latents", "--out", tmp_path / "rnn", "--steps", 40,
-            "--steps-per-epoch", 20, env=env)
+        pytest.skip(NO_BACKEND[backend])
+    stages = [
+        ["train_vae", "--preset", "smoke", "--data", pipeline / "frames", "--out", tmp_path / "vae"],
+        ["encode", "--data", pipeline / "frames", "--vae", tmp_path / "vae", "--out", tmp_path / "latents"],
+        ["train_rnn", "--preset", "smoke", "--data", tmp_path / "latents", "--out", tmp_path / "rnn", "--steps", 40,
+         "--steps-per-epoch", 20],
+        ["freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data", pipeline / "frames",
+         "--out", tmp_path / "world", "--force"]]
+    said = succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str),
+                   env={"KERAS_BACKEND": backend})
+    assert f"{backend} on" in said and "fp32 equals Keras" in said
     losses = [json.loads(line) for line in (tmp_path / "rnn" / "history.jsonl").read_text().splitlines()]
     assert losses[-1]["val_loss"] < losses[0]["val_loss"]
-    assert "fp32 equals Keras" in succeed("freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data",
-                                       pipeline / "frames", "--out", tmp_path / "world", "--force", env=env)
 
 
 def test_v_and_m_that_do_not_fit(copied: Path) -> None:
-    succeed("train_vae", "--preset", "smoke", "--seed", 5, "--data", copied / "frames", "--out", copied / "other")
-    said = refuse("freeze", "--vae", copied / "other", "--rnn", copied / "rnn", "--data", copied / "frames",
-                  "--out", copied / "new_world")
+    here("train_vae", "--preset", "smoke", "--seed", 5, "--data", copied / "frames", "--out", copied / "other")
+    said = refuse_here("freeze", "--vae", copied / "other", "--rnn", copied / "rnn", "--data", copied / "frames",
+                       "--out", copied / "new_world")
     assert "another V" in said and not (copied / "new_world" / "manifest.json").exists()
-    assert "mixed up" in refuse("freeze", "--vae", copied / "rnn", "--rnn", copied / "vae", "--data", copied / "frames",
-                                "--out", copied / "new_world")
+    assert "mixed up" in refuse_here("freeze", "--vae", copied / "rnn", "--rnn", copied / "vae", "--data",
+                                     copied / "frames", "--out", copied / "new_world")
 
 
 def test_an_untrained_m_for_comparisons(pipeline: Path, tmp_path: Path) -> None:
     """--steps 0 gives M as it begins, bound to its V."""
     arguments = ["train_rnn", "--data", pipeline / "latents", "--out", tmp_path / "rnn", "--steps", 0]
-    succeed(*arguments)
+    here(*arguments)
     first = load_arrays(tmp_path / "rnn" / "weights.h5", "")[0]
     assert first["lstm/recurrent_kernel"].std() > 0.01 and not (tmp_path / "rnn" / "history.jsonl").read_text()
-    succeed(*arguments)  # nothing is left to do
+    here(*arguments)  # nothing is left to do
     again, about = load_arrays(tmp_path / "rnn" / "weights.h5", "")
     assert about["epoch"] == 0 and all(np.array_equal(first[name], again[name]) for name in first)
-    succeed("freeze", "--vae", pipeline / "vae", "--rnn", tmp_path / "rnn", "--data", pipeline / "frames",
-            "--out", tmp_path / "world", "--force")
+    here("freeze", "--vae", pipeline / "vae", "--rnn", tmp_path / "rnn", "--data", pipeline / "frames",
+         "--out", tmp_path / "world", "--force")
 
 
 def test_missing_and_damaged_inputs(copied: Path) -> None:
     assert "does not exist" in refuse("train_vae", "--data", copied / "nothing", "--out", copied / "v")
     assert not (copied / "v").exists()
-    assert "latents.h5 does not exist: run python -m wm_mpi.encode" in refuse(
+    assert "latents.h5 does not exist: run python -m wm_mpi.encode" in refuse_here(
         "train_rnn", "--data", copied / "frames", "--out", copied / "m")
     shard = copied / "frames" / "shards" / "00001.h5"
     os.truncate(shard, shard.stat().st_size - 5000)
-    assert "00001.h5 is truncated" in refuse("train_vae", "--data", copied / "frames", "--out", copied / "v")
+    assert "00001.h5 is truncated" in refuse_here("train_vae", "--data", copied / "frames", "--out", copied / "v")
     shard.unlink()
-    assert "00001.h5 is missing" in refuse("encode", "--data", copied / "frames", "--vae", copied / "vae",
-                                           "--out", copied / "l")
+    assert "00001.h5 is missing" in refuse_here("encode", "--data", copied / "frames", "--vae", copied / "vae",
+                                                "--out", copied / "l")
     with h5py.File(copied / "vae" / "weights.h5", "r+") as file:
         del file["encoder/conv2/kernel"]
-    assert "encoder/conv2/kernel is missing" in refuse("encode", "--data", copied / "frames", "--vae", copied / "vae",
-                                                       "--out", copied / "l")
+    assert "encoder/conv2/kernel is missing" in refuse_here(
+        "encode", "--data", copied / "frames", "--vae", copied / "vae", "--out", copied / "l")

@@ -16,6 +16,7 @@ def test_results_come_in_task_order(ranks: int) -> None:
     assert said["arrived"] == 53
 
 
+@pytest.mark.alone
 def test_waiting_costs_rank_0_nothing() -> None:
     """Under 5 % of a core over a generation of 4 s in which the workers are busy (here: asleep)."""
     said = json.loads(succeed(PROGRAM, "sleep", ranks=3))
@@ -23,6 +24,7 @@ def test_waiting_costs_rank_0_nothing() -> None:
     assert said["cpu"] / said["wall"] < 0.05, said
 
 
+@pytest.mark.alone
 def test_a_raising_worker_ends_the_job_in_10_seconds_with_its_traceback() -> None:
     began = time.monotonic()
     done = wm(PROGRAM, "raise", ranks=3)
@@ -31,6 +33,7 @@ def test_a_raising_worker_ends_the_job_in_10_seconds_with_its_traceback() -> Non
     assert "rank " in done.stderr and " on " in done.stderr and "ZeroDivisionError" in done.stderr
 
 
+@pytest.mark.alone
 def test_a_raising_rank_0_ends_the_job() -> None:
     began = time.monotonic()
     done = wm(PROGRAM, "raise0", ranks=3)

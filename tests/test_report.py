@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import axe_core, browser
-from conftest import refuse, succeed
+from browser import browser
+from conftest import once, refuse, succeed
 from PIL import Image
 
 from wm_mpi.charts import Axis, Mark, axis, chart, compact
@@ -65,21 +65,23 @@ def report(run: Path, *flags: object) -> Outline:
     return outline
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("toy") / "run"
-    succeed("es", "--preset", "smoke", "--env", "toy", "--generations", 3, "--out", run, ranks=3)
-    succeed("evaluate", "--preset", "smoke", "--run", run)
-    return run
+    def fill(folder: Path) -> None:
+        succeed("es", "--preset", "smoke", "--env", "toy", "--generations", 3, "--out", folder / "run", ranks=3)
+        succeed("evaluate", "--preset", "smoke", "--run", folder / "run")
+
+    return once(tmp_path_factory, "toy", fill) / "run"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def car(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("car")
-    shutil.copytree(pipeline, folder, dirs_exist_ok=True)
-    succeed("es", "--preset", "smoke", "--world", folder / "world", "--out", folder / "es")
-    succeed("evaluate", "--preset", "smoke", "--run", folder / "es")
-    return folder
+    def fill(folder: Path) -> None:
+        shutil.copytree(pipeline, folder, dirs_exist_ok=True)
+        succeed("es", "--preset", "smoke", "--world", folder / "world", "--out", folder / "es")
+        succeed("evaluate", "--preset", "smoke", "--run", folder / "es")
+
+    return once(tmp_path_factory, "car", fill)
 
 
 @pytest.fixture(scope="module")
@@ -258,9 +260,9 @@ def test_bins_hold_all_returns_and_running_means_are_means() -> None:
     assert np.allclose(smooth(np.array([1.0, 2, 6, 4]), 3), [1.5, 3, 4, 5])
 
 
-def test_a_report_in_a_browser(long: Path, car: Path, tmp_path: Path) -> None:
+@pytest.mark.alone
+def test_a_report_in_a_browser(long: Path, car: Path, axe: str, tmp_path: Path) -> None:
     """Opens in under two seconds, asks for nothing else, fits a phone, and passes axe-core in light and dark."""
-    axe = axe_core(tmp_path)
     report(long)
     report(car / "es", "--films", 1)
     with browser(tmp_path) as chromium:

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from browser import Browser, Page, axe_core, browser
-from conftest import ENVIRONMENT, ROOT, command, refuse, succeed
+from browser import Browser, Page, browser
+from conftest import ENVIRONMENT, ROOT, command, once, refuse, succeed
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -185,6 +185,7 @@ def test_pictures_arrive_in_step_with_their_figures(port: int) -> None:
         assert about["action"] == [0.5, 0.25, 0.0]
 
 
+@pytest.mark.alone
 def test_a_slow_visitor_gets_fewer_pictures_and_the_newest(port: int) -> None:
     with visit(port, prompt=False) as visitor:
         numbers = [visitor.picture()[0]["number"] for _ in range(WINDOW)]
@@ -195,6 +196,7 @@ def test_a_slow_visitor_gets_fewer_pictures_and_the_newest(port: int) -> None:
         assert about["number"] == WINDOW + 1 and about["frame"] >= 30
 
 
+@pytest.mark.alone
 def test_a_car_that_nobody_looks_at_stands_still(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viewer, "PATIENCE", 0.5)
     with visit(port, prompt=False) as visitor:
@@ -205,6 +207,7 @@ def test_a_car_that_nobody_looks_at_stands_still(port: int, monkeypatch: pytest.
         visitor.picture()
 
 
+@pytest.mark.alone
 def test_pause_and_step(port: int) -> None:
     with visit(port) as visitor:
         visitor.until(lambda about: about["frame"] > 3)
@@ -219,6 +222,7 @@ def test_pause_and_step(port: int) -> None:
         visitor.until(lambda about: about["frame"] > first + 5)
 
 
+@pytest.mark.alone
 def test_speed(port: int) -> None:
     with visit(port) as visitor:
         for speed, low, high in ((0.2, 4, 16), (1, 30, 55)):
@@ -230,6 +234,7 @@ def test_speed(port: int) -> None:
             assert low <= frame <= high, speed
 
 
+@pytest.mark.alone
 def test_a_car_slower_than_time_still_heeds(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     advance = Toy.advance
     monkeypatch.setattr(Toy, "advance", lambda self, action=None: time.sleep(0.05) or advance(self, action))
@@ -241,6 +246,7 @@ def test_a_car_slower_than_time_still_heeds(port: int, monkeypatch: pytest.Monke
         assert visitor.silent()
 
 
+@pytest.mark.alone
 def test_track_and_restart(port: int, source: ToySource) -> None:
     with visit(port) as visitor:
         visitor.tell(track=1234)
@@ -252,6 +258,7 @@ def test_track_and_restart(port: int, source: ToySource) -> None:
         assert [seed.track for seed in car.seeds] == [0, 1234, 1234]
 
 
+@pytest.mark.alone
 def test_the_visitor_takes_the_wheel_and_gives_it_back(port: int) -> None:
     with visit(port) as visitor:
         visitor.until(lambda about: about["frame"] == 3)
@@ -267,6 +274,7 @@ def test_the_visitor_takes_the_wheel_and_gives_it_back(port: int) -> None:
     assert car.actions[0] is None and car.actions[-1] is None
 
 
+@pytest.mark.alone
 def test_a_dream_has_a_car_of_its_own_and_a_temperature(port: int, source: ToySource) -> None:
     with visit(port) as visitor:
         visitor.tell(place="dream", temperature=0.25)
@@ -279,6 +287,7 @@ def test_a_dream_has_a_car_of_its_own_and_a_temperature(port: int, source: ToySo
         assert source.places == ["road", "dream"]
 
 
+@pytest.mark.alone
 def test_a_new_champion_drives_from_the_next_episode_on(port: int, source: ToySource, monkeypatch: Any) -> None:
     monkeypatch.setattr(Toy, "length", 20)
     with visit(port) as visitor:
@@ -411,12 +420,11 @@ def test_every_field_of_a_wish_is_checked() -> None:
     assert read(json.dumps({name: getattr(Wishes(), name) for name in CHECKS})).keys() == set(CHECKS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a champion on real CarRacing; copy it to change it."""
-    out = tmp_path_factory.mktemp("served") / "es"
-    succeed("es", "--preset", "smoke", "--world", pipeline / "world", "--out", out, "--generations", "1")
-    return out
+    return once(tmp_path_factory, "served", lambda out: succeed(
+        "es", "--preset", "smoke", "--world", pipeline / "world", "--out", out / "es", "--generations", "1")) / "es"
 
 
 class Served(NamedTuple):
@@ -584,32 +592,37 @@ def opened(chromium: Browser, served: Served, **preferences: str) -> Page:
     return page
 
 
+@pytest.mark.alone
 def test_frames_a_second(chromium: Browser, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     """To one visitor and to four, from one core. Only one of the four is a page: without a GPU, Chromium takes twice as much
     of the processor to show a picture as the server to make it, and four would measure nothing but that.
 
     How many pictures a core can make is told by the server's processor time, of which a picture takes up to twice as much
-    where others use the caches as well; how many arrive is judged only where the machine does little else.
+    where others use the caches as well; how many arrive is judged only while the machine does little else, for which the
+    test waits some minutes.
     """
-    page = opened(chromium, served, color_scheme="light")
+    page, busy = opened(chromium, served, color_scheme="light"), ""
     with contextlib.ExitStack() as others:
         for viewers in (1, 4):
             lines = [others.enter_context(crowd(served)) for _ in range(viewers - 1)]
-            tries = []
-            while len(tries) < 3 and (not tries or min(tries[-1].rates) < ENOUGH):
+            tries, quiet = list[Measured](), list[Measured]()
+            while len(tries) < 20 and not (quiet and (min(quiet[-1].rates) >= ENOUGH or len(quiet) == 3)):
                 tries.append(measured(page, lines, served))
-            best = max(tries, key=lambda each: min(each.rates))
+                quiet = [each for each in tries if each.elsewhere <= 0.3]
+            best = max(quiet or tries, key=lambda each: min(each.rates))
             capacity = max(each.capacity for each in tries)
             rates = ", ".join(f"{rate:.0f}" for rate in best.rates)
             said = (f"{viewers} viewers: {rates} pictures a second, the first in a browser; a core makes {capacity:.0f}; "
                     f"others had {best.elsewhere:.1f} of {os.cpu_count()} cores")
             with capsys.disabled():
                 print(f"\n{said}")
-            busy = best.elsewhere > 0.3
-            assert capacity >= ENOUGH * viewers * (0.5 if busy else 1)
-            assert min(best.rates) >= ENOUGH or busy
+            assert capacity >= ENOUGH * viewers * (1 if quiet else 0.5)
+            if quiet:
+                assert min(best.rates) >= ENOUGH
+            else:
+                busy = said
     if busy:
-        pytest.skip(f"the machine is busy: {said}")
+        pytest.skip(f"the machine is busy with other things: run this test again when it is not ({busy})")
     assert not page.complaints
     page.call("Page.close")
 
@@ -697,6 +710,7 @@ def action(page: Page) -> list[float]:
     return [float(page.text(f"#{name}-value")) for name in ("steer", "gas", "brake")]
 
 
+@pytest.mark.alone
 def test_a_visit(chromium: Browser, served: Served, tmp_path: Path) -> None:
     page = opened(chromium, served, color_scheme="light")
     page.until("document.querySelector('#status').textContent.startsWith('Generation 1 drives')")
@@ -763,27 +777,26 @@ def test_no_scroll_sideways_on_a_phone(chromium: Browser, served: Served) -> Non
     page.call("Page.close")
 
 
-def test_accessible(chromium: Browser, served: Served, tmp_path: Path) -> None:
-    script = axe_core(tmp_path)
+def test_accessible(chromium: Browser, served: Served, axe: str) -> None:
     for scheme, width in itertools.product(("light", "dark"), (360, 1280)):
         page = opened(chromium, served, color_scheme=scheme)
         page.size(width, 740)
-        assert page.axe(script) == []
+        assert page.axe(axe) == []
         page.run("document.querySelector('[data-place=dream]').click(); "
                  "document.querySelector('[data-driver=visitor]').click()")
         page.until("!document.querySelector('#pad').hidden")
-        assert page.axe(script) == []
+        assert page.axe(axe) == []
         page.call("Page.close")
 
 
-def test_axe_would_find_something(chromium: Browser, served: Served, tmp_path: Path) -> None:
-    script = axe_core(tmp_path)
+def test_axe_would_find_something(chromium: Browser, served: Served, axe: str) -> None:
     page = opened(chromium, served)
     page.run("for (const label of document.querySelectorAll('label')) label.replaceWith(...label.querySelectorAll('input'))")
-    assert any("label" in finding for finding in page.axe(script))
+    assert any("label" in finding for finding in page.axe(axe))
     page.call("Page.close")
 
 
+@pytest.mark.alone
 def test_who_wants_less_motion_begins_paused(chromium: Browser, served: Served) -> None:
     page = opened(chromium, served, reduced_motion="reduce")
     assert page.text("#pause") == "Play"

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, metrics, refuse, same, succeed
+from conftest import ROOT, metrics, once, refuse, same, succeed
+from skips import NO_ROOT
 from striking import Job
 
 CHAOS = ROOT / "tests" / "programs" / "chaos_program.py"
@@ -17,12 +18,10 @@ GENERATIONS = 30
 FULL = (*OPTIONS, "--generations", GENERATIONS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that all others must equal, played by one process."""
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
-    succeed("es", *FULL, "--out", run)
-    return run
+    return once(tmp_path_factory, "undisturbed", lambda out: succeed("es", *FULL, "--out", out / "run")) / "run"
 
 
 def finish(run: Path, undisturbed: Path, ranks: int = 3) -> None:
@@ -31,6 +30,7 @@ def finish(run: Path, undisturbed: Path, ranks: int = 3) -> None:
     same(undisturbed, run)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("victims", [(1,), (1, 3), (2, 3)], ids=str)
 def test_workers_killed_at_random_moments(victims: tuple[int, ...], undisturbed: Path, tmp_path: Path) -> None:
     """kill -9 of 1 of 3 and of 2 of 3, one after the other."""
@@ -47,6 +47,7 @@ def test_workers_killed_at_random_moments(victims: tuple[int, ...], undisturbed:
     same(undisturbed, run)
 
 
+@pytest.mark.alone
 def test_a_stopped_worker_is_played_around(undisturbed: Path, tmp_path: Path) -> None:
     """SIGSTOP: the run goes on at once, and ends although that rank never will."""
     run = tmp_path / "run"
@@ -60,6 +61,7 @@ def test_a_stopped_worker_is_played_around(undisturbed: Path, tmp_path: Path) ->
     same(undisturbed, run)
 
 
+@pytest.mark.alone
 def test_a_stopped_worker_comes_back(undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with Job(CHAOS, "hasty", "-", "--", *OPTIONS, "--generations", 4000, "--out", run, ranks=3) as job:
@@ -99,6 +101,7 @@ def test_everything_killed_while_a_checkpoint_is_written(ranks: int, undisturbed
     finish(run, undisturbed)
 
 
+@pytest.mark.alone
 def test_rank_0_killed_at_random_moments(undisturbed: Path, tmp_path: Path) -> None:
     """The workers end by themselves, and the next start goes on."""
     moments, run = random.Random(0), tmp_path / "run"
@@ -116,6 +119,7 @@ def test_rank_0_killed_at_random_moments(undisturbed: Path, tmp_path: Path) -> N
     finish(run, undisturbed)
 
 
+@pytest.mark.alone
 def test_without_workers_rank_0_ends_with_a_status_of_its_own(undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with Job("es", *FULL, "--out", run, ranks=3) as job:
@@ -126,6 +130,7 @@ def test_without_workers_rank_0_ends_with_a_status_of_its_own(undisturbed: Path,
     finish(run, undisturbed)
 
 
+@pytest.mark.alone
 def test_without_fault_tolerance_a_dead_worker_ends_the_job(undisturbed: Path, tmp_path: Path) -> None:
     """Plain mpirun: non-zero within 10 seconds, and nothing is lost."""
     run = tmp_path / "run"
@@ -153,6 +158,7 @@ def test_a_task_that_kills_whoever_plays_it_is_named(tmp_path: Path) -> None:
     assert "Task(candidate=7, seed=EpisodeSeed(" in said and "has ended 3 ranks" in said
 
 
+@pytest.mark.alone
 def test_two_answers_that_differ_stop_the_run(tmp_path: Path) -> None:
     """A rank stands still while its tasks are played by others, then comes back with other numbers."""
     with Job(CHAOS, "lie", 2, "--", *OPTIONS, "--popsize", 2, "--generations", 100_000, "--out", tmp_path / "run",
@@ -169,6 +175,7 @@ def test_two_answers_that_differ_stop_the_run(tmp_path: Path) -> None:
     assert status == 2 and "hosts must compute alike" in said, said
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGUSR1], ids=lambda blow: blow.name)
 @pytest.mark.parametrize("ranks,target", [(0, "process"), (3, "launcher"), (3, "rank 0")])
 def test_signals_stop_in_order(blow: signal.Signals, ranks: int, target: str, undisturbed: Path, tmp_path: Path) -> None:
@@ -234,7 +241,7 @@ time_t time(time_t *result) {
 def test_the_clock_jumps_back(undisturbed: Path, tmp_path: Path) -> None:
     """Ten days back in the middle of a run, and forth again when it resumes."""
     if shutil.which("gcc") is None:
-        pytest.skip("needs gcc, for a clock that jumps")
+        pytest.skip("there is no gcc to make a clock that jumps with: apt-get install gcc libc6-dev")
     library, clock, run = tmp_path / "clock.so", tmp_path / "clock", tmp_path / "run"
     subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o", library, "-"], input=CLOCK, text=True, check=True)
     clock.write_text("0")
@@ -266,7 +273,7 @@ def mounted(place: Path, *options: str) -> None:
     """Mount a small tmpfs; needs root."""
     place.mkdir(exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
+        pytest.skip(NO_ROOT)
 
 
 def test_a_full_disk_and_a_read_only_one(undisturbed: Path, tmp_path: Path) -> None:

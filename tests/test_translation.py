@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import refuse, succeed
+from conftest import here, refuse, refuse_here, succeed
 
 from wm_mpi.datasets import load_arrays, open_frames
 from wm_mpi.translation import Features, Sums, add_up, fit, to_matrix, to_parameters
@@ -58,15 +58,15 @@ def test_the_fit_finds_weights_and_shrinks_them_only_where_that_helps() -> None:
 
 
 def test_a_champion_goes_on_in_another_world(pipeline: Path, copied: Path, drives: Path, tmp_path: Path) -> None:
-    succeed("train_vae", "--preset", "smoke", "--data", copied / "frames", "--init", copied / "vae", "--seed", 7,
-            "--out", copied / "vae2")
-    succeed("encode", "--data", copied / "frames", "--vae", copied / "vae2", "--out", copied / "latents2")
-    succeed("train_rnn", "--preset", "smoke", "--data", copied / "latents2", "--init", copied / "rnn",
-            "--out", copied / "rnn2")
+    here("train_vae", "--preset", "smoke", "--data", copied / "frames", "--init", copied / "vae", "--seed", 7,
+         "--out", copied / "vae2")
+    here("encode", "--data", copied / "frames", "--vae", copied / "vae2", "--out", copied / "latents2")
+    here("train_rnn", "--preset", "smoke", "--data", copied / "latents2", "--init", copied / "rnn",
+         "--out", copied / "rnn2")
     first, second = (json.loads((copied / name / "history.jsonl").read_text().splitlines()[0]) for name in ("vae", "vae2"))
     assert second["loss"] < first["loss"], "it begins with what was learnt before"
-    succeed("freeze", "--vae", copied / "vae2", "--rnn", copied / "rnn2", "--data", copied / "frames",
-            "--out", copied / "world2", "--force")
+    here("freeze", "--vae", copied / "vae2", "--rnn", copied / "rnn2", "--data", copied / "frames",
+         "--out", copied / "world2", "--force")
     said = succeed("refit", "--run", drives / "es", "--world", copied / "world2", "--data", drives / "frames",
                    "--out", tmp_path / "start.h5")
     arrays, about = load_arrays(tmp_path / "start.h5", "")
@@ -87,5 +87,5 @@ def test_the_same_world_is_carried_over_exactly(pipeline: Path, drives: Path, tm
     succeed("refit", "--run", drives / "es", "--world", pipeline / "world", "--data", drives / "frames",
             "--out", tmp_path / "start.h5")
     assert min(load_arrays(tmp_path / "start.h5", "")[1]["explained"]) > 0.999
-    assert "holds a 'vae', not a 'rnn'" in refuse("train_rnn", "--preset", "smoke", "--data", pipeline / "latents",
-                                                  "--init", pipeline / "vae", "--out", tmp_path / "rnn")
+    assert "holds a 'vae', not a 'rnn'" in refuse_here("train_rnn", "--preset", "smoke", "--data", pipeline / "latents",
+                                                       "--init", pipeline / "vae", "--out", tmp_path / "rnn")

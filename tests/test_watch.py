@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import ENVIRONMENT, command, refuse, succeed
 from PIL import Image, ImageGrab
+from skips import NO_XVFB
 
 from wm_mpi.film import Film
 from wm_mpi.picture import CELL, GAP, LEFT, MOMENTS, PITCH, ROAD, SIZE, VIEW, Moments
@@ -229,7 +230,7 @@ def test_a_dream_is_drawn_in_place_of_the_road(folder: Path) -> None:
 def screen() -> Iterator[str]:
     """A display of its own."""
     if shutil.which("Xvfb") is None:
-        pytest.skip("Xvfb is not installed")
+        pytest.skip(NO_XVFB)
     reading, writing = os.pipe()
     with subprocess.Popen(["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x1024x24", "-nolisten", "tcp"],
                           pass_fds=[writing], stderr=subprocess.DEVNULL) as server:
@@ -246,7 +247,7 @@ class Keyboard:
     def __init__(self, display: str) -> None:
         names = [ctypes.util.find_library(name) for name in ("X11", "Xtst")]
         if None in names:
-            pytest.skip("libX11 or libXtst is not installed")
+            pytest.skip("libX11 or libXtst is not installed: apt-get install libx11-6 libxtst6")
         self._x, self._test = (ctypes.CDLL(name) for name in names)
         self._x.XOpenDisplay.restype = ctypes.c_void_p
         self._x.XStringToKeysym.restype = ctypes.c_ulong
@@ -258,6 +259,7 @@ class Keyboard:
         self._x.XFlush(self._display)
 
 
+@pytest.mark.alone
 def test_a_real_window(folder: Path, screen: str) -> None:
     """It shows the board, arrow keys take over, space stops it, q closes it."""
     keyboard = Keyboard(screen)
