@@ -13,8 +13,8 @@ EXTRAS = {
     "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboardX>=2.6", "matplotlib>=3.9"],  # V and M
     "watch": ["av>=14.0", "matplotlib>=3.9"],  # films, and a report as one picture
     "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
-    "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13", "pyyaml>=6.0",
-             "jsonschema>=4.23"],
+    "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13",
+             "pyyaml>=6.0", "jsonschema>=4.23"],
     "ci": ["torch>=2.9", "stable-baselines3>=2.7"],  # what a few tests would skip without; 2 GB with PyPI's torch
 }
 
