@@ -264,6 +264,6 @@ def test_plain_mpirun_killed_loses_nothing_that_was_finished(blow: signal.Signal
 def test_bad_flags_are_said_by_one_of_four(flags: tuple[object, ...], text: str, launcher: tuple[str, ...],
                                            tmp_path: Path) -> None:
     with Job("es", "--env", "toy", "--out", tmp_path / "run", *flags, ranks=4, launcher=launcher) as job:
-        status, said = job.end(timeout=60)
+        status, said = job.end(timeout=150)
     assert status == 2 and 0 < said.count(text) < 4 and "Traceback" not in said, said
     assert ("prterun detected" in said) is (launcher[0] == "mpirun"), "that paragraph is mpirun's"

@@ -28,7 +28,7 @@ from wm_mpi.rundir import found
 
 GRACE = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
-LAST_WORD = 10.0
+LAST_WORD = 30.0
 """mpirun kills all ranks when the first ends badly; rank 0, which finds the same, is to say it first (seconds)."""
 LEAVE = 2.0
 """SIGTERM ends a rank so long after, if rank 0, which launchers send it too, has not told all to leave (seconds)."""
