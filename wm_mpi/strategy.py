@@ -1,11 +1,11 @@
 """CMA-ES (Hansen) through pycma, maximising returns. The only file that imports pycma."""
 
-import contextlib
+import functools
 import io
 import pickle
 import sys
 import warnings
-from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,23 @@ from wm_mpi.errors import UserError
 from wm_mpi.seeding import generator
 
 
-@contextlib.contextmanager
-def _without_plots() -> Iterator[None]:
-    """Hide matplotlib, which pycma would load for its optional plots: 40 MB and half a second for every rank."""
+@functools.cache
+def _pycma() -> ModuleType:
+    """pycma, which only the rank that asks and tells needs: with SciPy, where that is installed, a second and 66 MB.
+
+    Without matplotlib, which it would load for its optional plots: 40 MB and half a second more.
+    """
     names = [name for name in ("matplotlib", "matplotlib.pyplot") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None makes an import fail
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            yield
+            import cma
         finally:
             for name in names:
                 del sys.modules[name]
+    return cma
 
-
-with _without_plots():
-    import cma
 
 STATE_VERSION = 1
 TRUSTED = {
@@ -92,7 +93,7 @@ class Strategy:
     def __init__(self, start: npt.NDArray[np.float64], popsize: int, sigma: float, seed: int) -> None:
         """CMA-ES from ``start``, shape (parameters,); ``popsize`` candidates a generation, first step size ``sigma``."""
         # pycma replaces seed 0 by the clock and reads NumPy's global state otherwise; nan leaves both alone
-        self._es = cma.CMAEvolutionStrategy(start, sigma, {
+        self._es = _pycma().CMAEvolutionStrategy(start, sigma, {
             "popsize": popsize, "seed": np.nan, "randn": _Normals(seed), "verbose": -9, "verb_log": 0, "verb_disp": 0})
         self._asked: list[npt.NDArray[np.float64]] | None = None
 
@@ -127,7 +128,7 @@ class Strategy:
 
     def dumps(self) -> bytes:
         """All state, generators included. A run's private format, read back only by the same version."""
-        return pickle.dumps((STATE_VERSION, cma.__version__, pickle.dumps(self._es)))
+        return pickle.dumps((STATE_VERSION, _pycma().__version__, pickle.dumps(self._es)))
 
     @classmethod
     def loads(cls, data: bytes) -> "Strategy":
@@ -137,8 +138,8 @@ class Strategy:
             UserError: another version wrote it.
         """
         version, pycma, es = read_pickle(data)
-        if (version, pycma) != (STATE_VERSION, cma.__version__):
-            raise UserError(f"the checkpoint was written with pycma {pycma}, this is {cma.__version__}: "
+        if (version, pycma) != (STATE_VERSION, here := _pycma().__version__):
+            raise UserError(f"the checkpoint was written with pycma {pycma}, this is {here}: "
                             f"install cma=={pycma} to go on")
         strategy = cls.__new__(cls)
         strategy._es, strategy._asked = read_pickle(es), None
