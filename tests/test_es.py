@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -110,7 +111,6 @@ def test_checkpoints_survive_versions_that_cannot_read_them(tmp_path: Path) -> N
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_a_checkpoint_of_somebody_else_runs_nothing(inside: bytes, depth: int, tmp_path: Path) -> None:
     import hashlib
-    import pickle
     succeed(*TOY, "--out", tmp_path / "run", "--generations", 1)
     checkpoint = tmp_path / "run" / "checkpoint" / "000001.ckpt"
     state, strategy = pickle.loads(checkpoint.read_bytes()[32:])
@@ -120,6 +120,14 @@ def test_a_checkpoint_of_somebody_else_runs_nothing(inside: bytes, depth: int, t
     assert "which no checkpoint of this project needs" in refuse(
         *TOY, "--out", tmp_path / "run", "--generations", 2, cwd=tmp_path)
     assert not (tmp_path / "stolen").exists()
+
+
+def test_a_checkpoint_s_options_are_not_evaluated(tmp_path: Path) -> None:
+    strategy = Strategy(np.zeros(5), 4, 0.1, 0)
+    Strategy.loads(strategy.dumps())
+    strategy._es.opts["maxiter"] = "__import__('os').system('touch stolen')"
+    with pytest.raises(pickle.UnpicklingError, match="maxiter is a text"):
+        Strategy.loads(strategy.dumps())
 
 
 def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:

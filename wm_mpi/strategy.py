@@ -42,19 +42,10 @@ TRUSTED = {
     "numpy.random._pcg64": {"PCG64"},
     "numpy.random._pickle": {"__bit_generator_ctor", "__generator_ctor"},
     "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
-    "cma.boundary_handler": {"BoundNone", "BoundTransform"},
-    "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMASolutionDict_functional", "_CMAStopDict", "_StopTolXStagnation",
-                               "_pass"},
-    "cma.logger": {"CMADataLogger"},
-    "cma.optimization_tools": {"BestSolution"},
-    "cma.options_parameters": {"CMAOptions", "CMAParameters", "is_feasible"},
-    "cma.recombination_weights": {"RecombinationWeights"},
-    "cma.sampler": {"GaussFullSampler"},
-    "cma.sigma_adaptation": {"CMAAdaptSigmaTPA", "_TPAParameters"},
-    "cma.transformations": {"DiagonalDecoding", "GenoPheno", "RoundIntegerVariables"},
-    "cma.utilities.utils": {"BlancClass", "DictFromTagsInString", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
+    "cma.evolution_strategy": {"_pass"},
+    "cma.options_parameters": {"is_feasible"},
 }
-"""All that a checkpoint names, by module. A pickle may call whatever it names, and runs are handed on."""
+"""All that a checkpoint names beside pycma's classes, by module. A pickle may call whatever it names, and runs are handed on."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -63,9 +54,13 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("wm_mpi.strategy", "_Normals"):
             return _Normals  # under the name that it had in the first checkpoints
-        if name not in TRUSTED.get(module, ()):
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint of this project needs")
-        return super().find_class(module, name)
+        if name in TRUSTED.get(module, ()):
+            return super().find_class(module, name)
+        if module.startswith("cma.") and "." not in name:  # a dotted name leads to what a module has imported
+            found = super().find_class(module, name)
+            if isinstance(found, type) and found.__module__ == module:
+                return found
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no checkpoint of this project needs")
 
 
 def read_pickle(data: bytes) -> Any:
@@ -136,6 +131,7 @@ class Strategy:
 
         Raises:
             UserError: another version wrote it.
+            pickle.UnpicklingError: it holds what does not belong there.
         """
         version, pycma, es = read_pickle(data)
         if (version, pycma) != (STATE_VERSION, here := _pycma().__version__):
@@ -143,4 +139,9 @@ class Strategy:
                             f"install cma=={pycma} to go on")
         strategy = cls.__new__(cls)
         strategy._es, strategy._asked = read_pickle(es), None
+        usual = _pycma().CMAOptions()
+        for options in (strategy._es.opts, strategy._es.inopts):  # pycma evaluates texts among them as Python
+            odd = [name for name, value in options.items() if isinstance(value, str) and value != usual.get(name)]
+            if odd:
+                raise pickle.UnpicklingError(f"pycma's option {odd[0]} is a text, which no checkpoint of this project needs")
         return strategy
