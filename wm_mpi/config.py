@@ -189,8 +189,9 @@ class FreezeConfig(Command):
     """Directory of collect: frames for the check and the samples."""
     out: Out
     """Directory to write: the world."""
-    precision: Literal["int8", "fp32"] = "int8"
-    """Number format of V's convolutions in policy.onnx: int8 is 2 to 3 times as fast and must pass a gate."""
+    precision: Literal["auto", "int8", "fp32"] = "auto"
+    """Number format of V's convolutions in policy.onnx: int8 is 4 times as fast or more and must pass a gate; auto takes it
+    where it passes, else one convolution in fp32 and the others in int8, else fp32."""
     force: bool = False
     """Write the world even if gates fail; the manifest tells which."""
 
