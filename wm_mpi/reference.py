@@ -31,8 +31,8 @@ def tick(vae: Weights, rnn: Weights, controller: Floats, frames: npt.NDArray[np.
     rows = controller[:, 3:].reshape(len(controller), 3, -1)
     steer, gas, brake = np.tanh((rows @ np.concatenate([mu, h], axis=1)[..., None])[..., 0] + controller[:, :3]).T
     actions = np.stack([steer, (gas + 1) / 2, np.maximum(brake, 0)], axis=1)
-    moved: Floats = np.concatenate([mu, actions], axis=1)
-    gates = moved @ m["lstm/kernel"] + h @ m["lstm/recurrent_kernel"] + m["lstm/bias"]
+    moved = np.concatenate([mu, actions], axis=1)
+    gates = np.matmul(moved, m["lstm/kernel"]) + np.matmul(h, m["lstm/recurrent_kernel"]) + m["lstm/bias"]
     let_in, keep, new, let_out = np.split(gates, 4, axis=1)
     c = _sigmoid(keep) * c + _sigmoid(let_in) * np.tanh(new)
     return {"actions": actions, "h": _sigmoid(let_out) * np.tanh(c), "c": c, "mu": mu, "logvar": logvar}
