@@ -126,7 +126,7 @@ def test_a_checkpoint_s_options_are_not_evaluated(tmp_path: Path) -> None:
     strategy = Strategy(np.zeros(5), 4, 0.1, 0)
     Strategy.loads(strategy.dumps())
     strategy._es.opts["maxiter"] = "__import__('os').system('touch stolen')"
-    with pytest.raises(pickle.UnpicklingError, match="maxiter is a text"):
+    with pytest.raises(pickle.UnpicklingError, match="maxiter is .*touch stolen"):
         Strategy.loads(strategy.dumps())
 
 
@@ -280,7 +280,6 @@ def test_a_return_that_is_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (("--popsize", 1), "--popsize is 1, but must be at least 2"),
     (("--sigma", 0), "--sigma is 0.0, but must be above 0 and finite"),
     (("--seed", -1), "--seed is -1, but must be at least 0"),
-    (("--env", "gymnasium"), "needs --world"),
 ])
 def test_bad_values(flags: tuple, sentence: str, tmp_path: Path) -> None:
     assert sentence in refuse("es", "--env", "toy", "--out", tmp_path / "run", *flags)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from conftest import ENVIRONMENT, ROOT, command, here, refuse, refuse_here, succ
 from wm_mpi.batches import Batch
 from wm_mpi.datasets import load_arrays, open_frames
 from wm_mpi.errors import UserError
+from wm_mpi.freeze import KERAS, ROUNDINGS, compare
 from wm_mpi.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
 from wm_mpi.insight import Insight
 from wm_mpi.models.frozen import KerasPolicy
@@ -360,3 +361,41 @@ def test_missing_and_damaged_inputs(copied: Path) -> None:
         del file["encoder/conv2/kernel"]
     assert "encoder/conv2/kernel is missing" in refuse_here(
         "encode", "--data", copied / "frames", "--vae", copied / "vae", "--out", copied / "l")
+
+
+def test_a_wrong_graph_is_told_from_rounding(pipeline: Path) -> None:
+    """The right graph and Keras are as near to float64 as float32 is; each kind of mistake, also a small one, is not."""
+    vae, _ = load_arrays(pipeline / "vae" / "weights.h5", "")
+    rnn, _ = load_arrays(pipeline / "rnn" / "weights.h5", "")
+
+    def policy(vae: dict, rnn: dict) -> GraphPolicy:
+        return GraphPolicy(build_policy(vae, rnn).SerializeToString(), 4, deterministic=True)
+
+    def changed(weights: dict, name: str, change: Callable[[np.ndarray], np.ndarray]) -> dict:
+        return {**weights, name: change(weights[name].copy())}
+
+    def swap(kernel: np.ndarray) -> np.ndarray:
+        first, second, *rest = np.split(kernel, 4, axis=-1)
+        return np.concatenate([second, first, *rest], axis=-1)
+
+    def nudge(kernel: np.ndarray) -> np.ndarray:
+        kernel[33, np.abs(kernel[33]).argmax()] *= 1.001  # gas, which is never 0 as the latents of a hardly trained V are
+        return kernel
+
+    class Unsquashed(GraphPolicy):
+        def look(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            actions, z = super().look(observations)
+            return np.clip(actions * [1, 2, 1] - [0, 1, 0], -1, 1), z
+
+    wrong = {"gates": policy(vae, changed(rnn, "lstm/kernel", swap)),
+             "recurrent gates": policy(vae, changed(rnn, "lstm/recurrent_kernel", swap)),
+             "transposed kernel": policy(changed(vae, "encoder/conv2/kernel", lambda each: each.transpose(1, 0, 2, 3)), rnn),
+             "squashing": Unsquashed(build_policy(vae, rnn).SerializeToString(), 4, deterministic=True),
+             "a weight of M": policy(vae, changed(rnn, "lstm/kernel", nudge)),
+             "a weight of V": policy(changed(vae, "encoder/mu/kernel", lambda each: each * np.float32(1.001)), rnn)}
+    with open_frames(pipeline / "frames") as data:
+        right, keras, *others = compare([policy(vae, rnn), KerasPolicy(vae, rnn, 4), *wrong.values()], vae, rnn, data)
+    assert 0 < right < ROUNDINGS and 0 < keras < KERAS
+    off = dict(zip(wrong, others, strict=True))
+    assert min(off.values()) > ROUNDINGS, sorted(off.items(), key=lambda each: each[1])
+    assert all(off[name] > KERAS for name in ("gates", "squashing")), off  # so that Keras would tell of wrong formulas

@@ -1,7 +1,6 @@
 """From a command line to a configuration (through tyro), and from what happens to an exit status."""
 
 import contextlib
-import dataclasses
 import importlib
 import io
 import logging
@@ -20,11 +19,10 @@ from typing import Any, NoReturn, TextIO, TypeVar, cast
 import tyro
 
 from wm_mpi import __version__
-from wm_mpi.config import SHIPPABLE, Command, check
+from wm_mpi.config import Command, check
 from wm_mpi.errors import EXIT_BAD_INPUT, Stopped, UserError, account
 from wm_mpi.launch import leave_status, passed_on, survives
 from wm_mpi.progress import log, speak
-from wm_mpi.rundir import found
 
 GRACE = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
@@ -53,11 +51,6 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
         if ended.code != EXIT_BAD_INPUT:
             raise
         raise UserError(f"{_sentence(said.getvalue())}: python -m wm_mpi.{command} --help shows all flags") from None
-    shipped: dict[str, Any] = {name: found(value) for name in SHIPPABLE
-                               if isinstance(value := getattr(config, name, None), str)}
-    if getattr(config, "env", None) == "toy" and hasattr(config, "world"):
-        shipped["world"] = None  # it is played without V and M
-    config = dataclasses.replace(config, **shipped)
     check(config)
     return config
 
@@ -124,7 +117,7 @@ def run_command(command: str, config_class: type[Command]) -> NoReturn:
     _heed_signals()
     sys.stdout, sys.stderr = cast(TextIO, _Unbreakable(sys.stdout)), cast(TextIO, _Unbreakable(sys.stderr))
     speak(logging.INFO)
-    rank = rank_of_launcher()
+    rank, config = rank_of_launcher(), None
     try:
         config = parse(config_class, command, sys.argv[1:])
         speak(logging.WARNING if config.quiet or rank > 0 else logging.DEBUG if config.verbose else logging.INFO)
@@ -152,6 +145,8 @@ def run_command(command: str, config_class: type[Command]) -> NoReturn:
         leave_status(str(status))
     elif status and not survives():
         time.sleep(LAST_WORD)
+    elif config is None:
+        status = 0  # rank 0 finds the same; under ULFM mpirun would end it, as the job, before it has said so
     sys.exit(status)
 
 

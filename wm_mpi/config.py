@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from wm_mpi.errors import UserError
-from wm_mpi.rundir import called
+from wm_mpi.rundir import called, found
 
 Preset = Literal["champion", "paper", "laptop", "smoke"]
 Environment = Literal["fast", "gymnasium", "gym", "toy"]
@@ -42,6 +42,14 @@ class Command:
     """Say only results and what goes wrong; log files are written as ever."""
     verbose: Annotated[Switch, tyro.conf.arg(aliases=("-v",))] = False
     """Say more, each line with its time, and errors with their traceback."""
+
+    def __post_init__(self) -> None:
+        """Find what comes with the package; the toy is played without V and M."""
+        for name in SHIPPABLE:
+            if isinstance(value := getattr(self, name, None), str) and value:
+                object.__setattr__(self, name, found(value))
+        if getattr(self, "env", None) == "toy" and hasattr(self, "world"):
+            object.__setattr__(self, "world", None)
 
     def values(self) -> dict[str, Any]:
         """The options as JSON values, without those that only tell how much to say."""
@@ -218,8 +226,9 @@ class FreezeConfig(Command):
     """Directory of collect: frames for the check and the samples."""
     out: Out = "runs/world"
     """Directory to write: the world."""
-    precision: Literal["int8", "fp32"] = "int8"
-    """Number format of V's convolutions in policy.onnx: int8 is 2 to 3 times as fast and must pass a gate."""
+    precision: Literal["auto", "int8", "fp32"] = "auto"
+    """Number format of V's convolutions in policy.onnx: int8 is 4 times as fast or more and must pass a gate; auto takes it
+    where it passes, else one convolution in fp32 and the others in int8, else fp32."""
     force: bool = False
     """Write the world even if gates fail; the manifest tells which."""
 

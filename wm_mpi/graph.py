@@ -30,7 +30,8 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None) ->
     Args:
         vae: arrays of ``models.vae`` by name (``encoder/conv1/kernel`` ...), convolutions in Keras's layout.
         rnn: arrays of ``models.rnn`` by name (``lstm/kernel`` ...), gates in Keras's order i, f, c, o.
-        integers: convolutions in 8 bits (of ``quantize.quantise``) to take the place of V's; everything else is fp32.
+        integers: convolutions in 8 bits (of ``quantize.quantise``) to take the place of V's; everything else is fp32, also
+            a convolution of which they have the step only.
 
     Raises:
         ValueError: V and M do not fit each other.
@@ -53,13 +54,16 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None) ->
 
 def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelProto:
     """V's encoder alone: frames uint8 [B,64,64,3] to mu, logvar [B,32]; in fp32 also peak1..4 [B,C], the largest activation
-    of each channel after each convolution, from which ``quantize`` takes its ranges. Arguments as for ``build_policy``.
+    of each channel after each convolution, from which ``quantize`` takes its ranges; else flat [B,4C], what the last layer
+    sees. Arguments as for ``build_policy``.
     """
     latents = vae["encoder/mu/bias"].shape[0]
     build = _Builder()
     _encode(build, vae, integers)
     outputs: dict[str, list[int]] = {"mu": [latents], "logvar": [latents]}
-    if integers is None:
+    if integers is not None:
+        outputs["flat"] = [len(vae["encoder/mu/kernel"])]
+    else:
         for number in (1, 2, 3, 4):
             build.node("ReduceMax", [f"relu{number}"], f"peak{number}", axes=[2, 3], keepdims=0)
             outputs[f"peak{number}"] = [vae[f"encoder/conv{number}/bias"].shape[0]]
@@ -164,7 +168,7 @@ def _encode(build: _Builder, vae: Weights, integers: Weights | None) -> None:
         channels = len(vae["encoder/conv4/bias"])
         dense = dense.reshape(2, 2, channels, -1).transpose(2, 0, 1, 3).reshape(4 * channels, -1)
     else:
-        layer = _convolve_integers(build, integers)
+        layer = _convolve_integers(build, vae, integers)
     flat = build.node("Flatten", [layer], "flat", axis=1)
     bias = np.concatenate([vae["encoder/mu/bias"], vae["encoder/logvar/bias"]])
     build.node("Gemm", [flat, build.constant("dense_kernel", dense), build.constant("dense_bias", bias)], "mu_logvar")
@@ -178,39 +182,63 @@ def _convolve(build: _Builder, vae: Weights) -> str:
     build.node("Cast", ["frames"], "frames_float", to=TensorProto.FLOAT)
     layer = build.node("Transpose", ["frames_float"], "frames_nchw", perm=[0, 3, 1, 2])
     for number in (1, 2, 3, 4):
-        kernel = vae[f"encoder/conv{number}/kernel"].transpose(3, 2, 0, 1)  # HWIO to OIHW
-        if number == 1:
-            kernel = kernel / 255.0  # V sees 0..1
-        layer = build.node("Conv", [layer, build.constant(f"conv{number}_kernel", kernel),
-                                    build.constant(f"conv{number}_bias", vae[f"encoder/conv{number}/bias"])],
-                           f"conv{number}", kernel_shape=[4, 4], strides=[2, 2])
-        layer = build.node("Relu", [layer], f"relu{number}")
+        levels = 255 if number == 1 else 1  # V sees 0..1
+        layer = build.node("Relu", [_convolve_floats(build, vae, number, layer, levels)], f"relu{number}")
     return layer
 
 
-def _convolve_integers(build: _Builder, integers: Weights) -> str:
+def _convolve_floats(build: _Builder, vae: Weights, number: int, layer: str, levels: float) -> str:
+    """One convolution in fp32, channels first, before its ReLU, of what comes in ``levels`` to one."""
+    kernel = vae[f"encoder/conv{number}/kernel"].transpose(3, 2, 0, 1) / np.float32(levels)  # HWIO to OIHW
+    return build.node("Conv", [layer, build.constant(f"conv{number}_kernel", kernel),
+                               build.constant(f"conv{number}_bias", vae[f"encoder/conv{number}/bias"])],
+                      f"conv{number}", kernel_shape=[4, 4], strides=[2, 2])
+
+
+def _convolve_integers(build: _Builder, vae: Weights, integers: Weights) -> str:
     """Frames through the four convolutions in 8 bits; the result is [B,2,2,C], back in fp32.
 
     uint8 frames are 8-bit activations of step 1/255 already, and ReLU is what uint8 with zero point 0 does by itself. The
     transpositions are for the standard's channels-first layout only: ONNX Runtime computes channels-last and drops them.
     """
-    layer, step = "frames", build.constant("step0", 1 / 255)
+    layer = "frames"
+    steps = [1 / 255, *(float(integers[f"conv{number}/step"]) for number in (1, 2, 3, 4))]
+    names = [build.constant(f"step{number}", step) for number, step in enumerate(steps)]
     zero = build.constant("zero", 0, np.uint8)
-    for number, view in enumerate(WIDE, start=1):
-        part = {name: integers[f"conv{number}/{name}"] for name in ("kernel", "scale", "bias", "step")}
-        shape = [-1, *view, part["kernel"].shape[1]]
-        layer = build.node("Reshape", [layer, build.constant(f"view{number}", shape, np.int64)], f"wide{number}")
-        layer = build.node("Transpose", [layer], f"first{number}", perm=[0, 3, 1, 2])
-        next_step = build.constant(f"step{number}", part["step"])
-        layer = build.node("QLinearConv", [
-            layer, step, zero, build.constant(f"conv{number}_kernel", part["kernel"], np.int8),
-            build.constant(f"conv{number}_scale", part["scale"]),
-            build.constant(f"conv{number}_zero", np.zeros(len(part["scale"])), np.int8), next_step, zero,
-            build.constant(f"conv{number}_bias", part["bias"], np.int32)],
-            f"conv{number}", kernel_shape=[4, 2], strides=[2, 1])
+    for number, (height, width) in enumerate(WIDE, start=1):
+        if f"conv{number}/kernel" not in integers:
+            layer = _convolve_between(build, vae, number, layer, steps[number - 1])
+        else:
+            part = {name: integers[f"conv{number}/{name}"] for name in ("kernel", "scale", "bias")}
+            shape = [-1, height, width, part["kernel"].shape[1]]
+            layer = build.node("Reshape", [layer, build.constant(f"view{number}", shape, np.int64)], f"wide{number}")
+            layer = build.node("Transpose", [layer], f"first{number}", perm=[0, 3, 1, 2])
+            layer = build.node("QLinearConv", [
+                layer, names[number - 1], zero, build.constant(f"conv{number}_kernel", part["kernel"], np.int8),
+                build.constant(f"conv{number}_scale", part["scale"]),
+                build.constant(f"conv{number}_zero", np.zeros(len(part["scale"])), np.int8), names[number], zero,
+                build.constant(f"conv{number}_bias", part["bias"], np.int32)],
+                f"conv{number}", kernel_shape=[4, 2], strides=[2, 1])
         layer = build.node("Transpose", [layer], f"last{number}", perm=[0, 2, 3, 1])
-        step = next_step
-    return build.node("DequantizeLinear", [layer, step, zero], "relu4")
+    return build.node("DequantizeLinear", [layer, names[-1], zero], "relu4")
+
+
+def _convolve_between(build: _Builder, vae: Weights, number: int, layer: str, step: float) -> str:
+    """One convolution in fp32 among those in 8 bits: from uint8 [B,H,W,C] to uint8 channels-first, which is its ReLU too.
+
+    It takes integers as they are: behind a DequantizeLinear ONNX Runtime would round the weights, and by its own rule.
+    """
+    height, width = WIDE[number - 1]
+    pixels = 4 if number == 1 else 2
+    shape = [-1, height, width * pixels, vae[f"encoder/conv{number}/kernel"].shape[2]]
+    layer = build.node("Reshape", [layer, build.constant(f"view{number}", shape, np.int64)], f"wide{number}")
+    if number == 1:  # without the two columns that only the last pixel of each row sees, which nobody reads
+        columns = [build.constant(name, [value], np.int64) for name, value in (("left", 0), ("right", 62), ("across", 2))]
+        layer = build.node("Slice", [layer, *columns], "read")
+    layer = build.node("Cast", [layer], f"real{number}", to=TensorProto.FLOAT)
+    layer = build.node("Transpose", [layer], f"first{number}", perm=[0, 3, 1, 2])
+    layer = _convolve_floats(build, vae, number, layer, 1 / step)
+    return build.node("QuantizeLinear", [layer, f"step{number}", "zero"], f"rounded{number}")
 
 
 def _sample(build: _Builder) -> None:

@@ -1,11 +1,12 @@
 """V's convolutions in 8 bits: activation ranges, integer weights, and the measure of what that costs. NumPy only.
 
 Activations are uint8 with zero point 0 (ReLU has no negative side), one step per layer; frames are such integers already,
-with step 1/255. Weights are int8 with one scale an output channel. Three choices go beyond the usual:
+with step 1/255. Weights are int8 with one scale an output channel. Four choices go beyond the usual:
 
 - *No silent channels.* Training leaves V with channels that ReLU holds at 0 on every frame, often more than half of them
   in the late layers. Those silent on all calibration frames are left out, which changes nothing on these, and the gate
   judges on others; the encoder of a V of 31 nats is 1.7 times as fast.
+- *A last layer fitted anew.* It stays in fp32 and is fitted, by least squares, to say on rounded features what V says.
 - *Wide pixels.* Neighbours in a row lie side by side in memory, so a row of W pixels of C channels is also one of W/2
   pixels of 2C channels: a 4 x 4 kernel of stride (2, 2) becomes 4 x 2 with stride (2, 1), and nothing is copied. The
   first layer takes 4 pixels of 3 as one of 12 and gives 2 pixels of 32 as one of 64. ONNX Runtime's fast kernel needs a
@@ -16,13 +17,11 @@ with step 1/255. Weights are int8 with one scale an output channel. Three choice
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from wm_mpi.errors import UserError
 
 LAYERS = (1, 2, 3, 4)
 HEADROOM = 1.1
@@ -36,19 +35,18 @@ GROUP = 4
 PAIR = 127
 """Largest sum of two neighbouring weights; after rounding at most 128, and 128 x 255 still fits 16 bits."""
 
+RIDGE = 1e-3
+"""Penalty on a change of the last layer, as a share of the mean square of its inputs."""
+
 Weights = Mapping[str, npt.NDArray]
-Encoder = Callable[[npt.NDArray[np.uint8]], Mapping[str, npt.NDArray]]
-"""Frames uint8 [N,64,64,3] to an encoder graph's outputs by name: mu, logvar [N,32]; before quantising also peak1..4
-[N,C], the largest activation of each channel of each layer."""
 
 
-def activation_peaks(encode: Encoder, frames: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float64]]:
-    """The largest activation of each channel after each convolution, four times shape (C,), on frames [N,64,64,3]."""
-    seen = encode(frames)
-    return [np.maximum(seen[f"peak{number}"].max(axis=0).astype(np.float64), SILENT) for number in LAYERS]
+def activation_peaks(said: Mapping[str, npt.NDArray]) -> list[npt.NDArray[np.float64]]:
+    """The largest activation of each channel after each convolution, four times shape (C,), of an encoder's outputs."""
+    return [np.maximum(said[f"peak{number}"].max(axis=0).astype(np.float64), SILENT) for number in LAYERS]
 
 
-def prune(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
+def prune(vae: Weights, heard: Sequence[npt.NDArray[np.float64]], peaks: Sequence[npt.NDArray[np.float64]],
           ) -> tuple[dict[str, npt.NDArray], list[npt.NDArray[np.float64]]]:
     """V without the channels of its convolutions that are silent, and the peaks of those that stay, in their order.
 
@@ -56,18 +54,19 @@ def prune(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
 
     Args:
         vae: arrays of ``models.vae`` by name.
-        peaks: of ``activation_peaks``.
+        heard: of ``activation_peaks``, by which channels are called silent.
+        peaks: the same on perhaps more frames, by which those that stay are to be rounded.
     """
     small: dict[str, npt.NDArray] = dict(vae)
-    heard = []
-    for number, peak in zip(LAYERS, peaks, strict=True):
-        groups = max(1, math.ceil(np.count_nonzero(peak > SILENT) / GROUP))
-        stay = np.sort(np.argsort(-peak, kind="stable")[:groups * GROUP])
-        heard.append(peak[stay])
+    staying = []
+    for number, loud, peak in zip(LAYERS, heard, peaks, strict=True):
+        groups = max(1, math.ceil(np.count_nonzero(loud > SILENT) / GROUP))
+        stay = np.sort(np.argsort(-loud, kind="stable")[:groups * GROUP])
+        staying.append(peak[stay])
         _read_through(small, number, np.eye(len(peak), dtype=np.float32)[stay])
         for name in ("kernel", "bias"):
             small[f"encoder/conv{number}/{name}"] = small[f"encoder/conv{number}/{name}"][..., stay]
-    return small, heard
+    return small, staying
 
 
 def equalise(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
@@ -94,12 +93,13 @@ def equalise(vae: Weights, peaks: Sequence[npt.NDArray[np.float64]],
     return {name: value.astype(np.float32) for name, value in equal.items()}, np.array(ranges)
 
 
-def quantise(vae: Weights, ranges: npt.NDArray[np.float64]) -> dict[str, npt.NDArray]:
+def quantise(vae: Weights, ranges: npt.NDArray[np.float64], exact: Sequence[int] = ()) -> dict[str, npt.NDArray]:
     """Integer weights of the four convolutions, as ``graph.build_policy`` takes them.
 
     Args:
         vae: arrays of ``models.vae`` by name, kernels float [4, 4, C, O].
         ranges: of ``equalise``, shape (4,).
+        exact: convolutions that stay in fp32; of these only ``convN/step`` is given.
 
     Returns:
         For each layer: ``convN/kernel`` int8 [O, wide C, 4, 2], ``convN/scale`` float32 [O], ``convN/bias`` int32 [O] in
@@ -108,34 +108,35 @@ def quantise(vae: Weights, ranges: npt.NDArray[np.float64]) -> dict[str, npt.NDA
     integers: dict[str, npt.NDArray] = {}
     step_in = 1 / 255  # V sees 0..1
     for number, largest in zip(LAYERS, ranges, strict=True):
-        kernel = vae[f"encoder/conv{number}/kernel"].astype(np.float64)
-        bias = vae[f"encoder/conv{number}/bias"].astype(np.float64)
-        if number == 1:
-            kernel, bias = _two_pixels(kernel), np.tile(bias, 2)
-        else:
-            kernel = _one_pixel(kernel)
-        scale = np.maximum(_scales(kernel), np.abs(bias) / step_in / 2**30).astype(np.float32)
-        integers |= {
-            f"conv{number}/kernel": np.rint(kernel / scale[:, None, None, None]).astype(np.int8),
-            f"conv{number}/scale": scale,
-            f"conv{number}/bias": np.rint(bias / (step_in * scale)).astype(np.int32),
-            f"conv{number}/step": np.asarray(largest / 255, np.float32)}
-        step_in = float(integers[f"conv{number}/step"])
+        step = np.asarray(largest / 255, np.float32)
+        if number not in exact:
+            integers |= _round(vae, number, step_in)
+        integers[f"conv{number}/step"] = step
+        step_in = float(step)
     return integers
 
 
-def recentre(vae: Weights, exact: Mapping[str, npt.NDArray], rounded: Mapping[str, npt.NDArray]) -> dict[str, npt.NDArray]:
-    """V with the mean error of mu and logvar over calibration frames taken out of its last biases.
+def refit(vae: Weights, exact: Mapping[str, npt.NDArray], rounded: Mapping[str, npt.NDArray]) -> dict[str, npt.NDArray]:
+    """V whose last layer says on rounded features what V says: the least change that takes their error out, a ridge.
+
+    Much of the error is no noise: a weight rounded up is so on every frame, and the last layer can make up for it.
 
     Args:
         vae: arrays of ``models.vae`` by name.
-        exact: mu, logvar [N,32] of the fp32 encoder.
-        rounded: mu, logvar [N,32] of the int8 encoder on the same frames.
+        exact: mu, logvar [N,32] of the fp32 encoder on calibration frames.
+        rounded: mu, logvar [N,32] and flat [N,4C], the last layer's input, of the int8 encoder on the same frames.
     """
     moved = dict(vae)
+    features = rounded["flat"].astype(np.float64)
+    mean = features.mean(axis=0)
+    features -= mean
+    square = features.T @ features
+    square += max(RIDGE * np.trace(square) / len(square), 1e-9) * np.eye(len(square))
     for name in ("mu", "logvar"):
-        error = (rounded[name].astype(np.float64) - exact[name]).mean(axis=0)
-        moved[f"encoder/{name}/bias"] = (vae[f"encoder/{name}/bias"] - error).astype(np.float32)
+        error = exact[name].astype(np.float64) - rounded[name]
+        change = np.linalg.solve(square, features.T @ error)
+        moved[f"encoder/{name}/kernel"] = (vae[f"encoder/{name}/kernel"] + change).astype(np.float32)
+        moved[f"encoder/{name}/bias"] = (vae[f"encoder/{name}/bias"] + error.mean(axis=0) - mean @ change).astype(np.float32)
     return moved
 
 
@@ -178,18 +179,25 @@ def deviation(exact: Mapping[str, npt.NDArray], rounded: Mapping[str, npt.NDArra
         spread=float(np.sqrt((sigma**2).mean(axis=0)).max()))
 
 
-def check(measured: Deviation, bounds: Deviation = BOUNDS) -> None:
-    """Refuse an encoder that strays too far.
-
-    Raises:
-        UserError: with every figure that exceeds its bound.
-    """
+def beyond(measured: Deviation, bounds: Deviation = BOUNDS) -> str:
+    """The figures that exceed their bounds, in words; empty if none does."""
     limits = asdict(bounds)
-    beyond = [f"{name} {value:.3g} (at most {limits[name]:g})" for name, value in asdict(measured).items()
-              if not value <= limits[name]]  # so that NaN fails too
-    if beyond:
-        raise UserError(f"int8 strays too far from fp32, in units of V's sigma: {', '.join(beyond)}; give --precision fp32, "
-                        "or collect more varied frames to calibrate on")
+    return ", ".join(f"{name} {value:.3g} (at most {limits[name]:g})" for name, value in asdict(measured).items()
+                     if not value <= limits[name])  # so that NaN fails too
+
+
+def _round(vae: Weights, number: int, step_in: float) -> dict[str, npt.NDArray]:
+    """The integers of one convolution whose input has steps of ``step_in``."""
+    kernel = vae[f"encoder/conv{number}/kernel"].astype(np.float64)
+    bias = vae[f"encoder/conv{number}/bias"].astype(np.float64)
+    if number == 1:
+        kernel, bias = _two_pixels(kernel), np.tile(bias, 2)
+    else:
+        kernel = _one_pixel(kernel)
+    scale = np.maximum(_scales(kernel), np.abs(bias) / step_in / 2**30).astype(np.float32)
+    return {f"conv{number}/kernel": np.rint(kernel / scale[:, None, None, None]).astype(np.int8),
+            f"conv{number}/scale": scale,
+            f"conv{number}/bias": np.rint(bias / (step_in * scale)).astype(np.int32)}
 
 
 def _read_through(vae: dict[str, npt.NDArray], number: int, matrix: npt.NDArray) -> None:

@@ -45,7 +45,7 @@ TRUSTED = {
     "cma.evolution_strategy": {"_pass"},
     "cma.options_parameters": {"is_feasible"},
 }
-"""All that a checkpoint names beside pycma's classes, by module. A pickle may call whatever it names, and runs are handed on."""
+"""All that a checkpoint names beside pycma's classes. A pickle may call whatever it names, and runs are handed on."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -139,9 +139,12 @@ class Strategy:
                             f"install cma=={pycma} to go on")
         strategy = cls.__new__(cls)
         strategy._es, strategy._asked = read_pickle(es), None
-        usual = _pycma().CMAOptions()
-        for options in (strategy._es.opts, strategy._es.inopts):  # pycma evaluates texts among them as Python
-            odd = [name for name, value in options.items() if isinstance(value, str) and value != usual.get(name)]
-            if odd:
-                raise pickle.UnpicklingError(f"pycma's option {odd[0]} is a text, which no checkpoint of this project needs")
+        odd = strategy._texts() - cls(np.zeros(2), 4, 1.0, 0)._texts()
+        if odd:
+            raise pickle.UnpicklingError(f"pycma's option {min(odd)[0]} is {min(odd)[1]!r}, which no checkpoint of ours needs")
         return strategy
+
+    def _texts(self) -> set[tuple[str, str]]:
+        """Pycma's options that are texts: it evaluates them as Python."""
+        return {(name, value) for options in (self._es.opts, self._es.inopts) for name, value in options.items()
+                if isinstance(value, str)}

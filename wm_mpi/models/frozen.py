@@ -31,6 +31,10 @@ class KerasPolicy:
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, 3), of frames uint8 [width, 64, 64, 3]."""
+        return self.look(observations)[0]
+
+    def look(self, observations: npt.NDArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        """One tick exactly as ``act`` does it, which gives away the latents z [width, 32] as well."""
         z, _ = self._vae.encode(observations)
         features = np.concatenate([z, self._h], axis=1)
         weights = self._controller[:, 3:].reshape(-1, 3, features.shape[1])
@@ -38,4 +42,13 @@ class KerasPolicy:
         actions = np.stack([squashed[:, 0], (squashed[:, 1] + 1) / 2, np.maximum(squashed[:, 2], 0)], axis=1)
         moved = np.concatenate([z, actions], axis=1).astype(np.float32)
         self._h, self._c = (np.asarray(each) for each in self._step.predict_on_batch([moved, self._h, self._c]))
-        return actions.astype(np.float64)
+        return actions.astype(np.float64), z
+
+    @property
+    def memory(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """M's state h, c [width, 256]."""
+        return self._h, self._c
+
+    @memory.setter
+    def memory(self, state: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]) -> None:
+        self._h, self._c = state
