@@ -141,7 +141,8 @@ class Strategy:
         strategy._es, strategy._asked = read_pickle(es), None
         odd = strategy._texts() - cls(np.zeros(2), 4, 1.0, 0)._texts()
         if odd:
-            raise pickle.UnpicklingError(f"pycma's option {min(odd)[0]} is {min(odd)[1]!r}, which no checkpoint of ours needs")
+            name, text = min(odd)
+            raise pickle.UnpicklingError(f"pycma's option {name} is {text!r}, which no checkpoint of this project needs")
         return strategy
 
     def _texts(self) -> set[tuple[str, str]]:
