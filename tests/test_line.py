@@ -211,3 +211,27 @@ def test_commands_work_beside_a_clone_of_the_package_s_name(tmp_path: Path) -> N
         done = subprocess.run([sys.executable, "-m", f"wm_mpi.{name}", "--no-such-flag"], capture_output=True, text=True,
                               env=installed, cwd=tmp_path, check=False)
         assert done.returncode == 2 and "unrecognized options: --no-such-flag" in done.stderr, done.stderr
+
+
+def test_a_wheel_needs_no_clone(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True,
+                   capture_output=True)
+    wheel, = tmp_path.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path / "site", wheel],
+                   check=True, capture_output=True)
+    points, = (tmp_path / "site").glob("*.dist-info/entry_points.txt")
+    assert "wm-mpi = wm_mpi.__main__:console" in points.read_text() and wheel.stat().st_size < 40e6
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    env = {"PYTHONPATH": str(tmp_path / "site"), "OMPI_ALLOW_RUN_AS_ROOT": "", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": ""}
+    line = [sys.executable, "-m", "wm_mpi", "launch", "-np", "3", "es", *map(str, TINY)]
+    for _ in ("begin", "resume"):
+        done = subprocess.run(line, capture_output=True, text=True, env={**ENVIRONMENT, **env}, cwd=empty, check=False)
+        assert done.returncode == 0, done.stderr
+        assert len((empty / "runs/es/metrics.jsonl").read_text().splitlines()) == 2
+    assert "resuming runs/es after generation 2" in done.stdout
+    succeed("watch", "--sheet", "x.png", "--max-frames", 30, env=env, cwd=empty)
+    code = "import gymnasium; print(gymnasium.make('wm_mpi:wm_mpi/CarRacing-v3').reset(seed=0)[0].shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**ENVIRONMENT, **env}, cwd=empty,
+                          check=False)
+    assert done.stdout == "(96, 96, 3)\n", done.stderr

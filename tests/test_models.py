@@ -17,7 +17,7 @@ from conftest import ENVIRONMENT, ROOT, command, here, refuse, refuse_here, succ
 from wm_mpi.batches import Batch
 from wm_mpi.datasets import load_arrays, open_frames
 from wm_mpi.errors import UserError
-from wm_mpi.freeze import KERAS, ROUNDINGS, compare
+from wm_mpi.freeze import KERAS_ON_CPU, KERAS_ON_GPU, ROUNDINGS, compare
 from wm_mpi.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
 from wm_mpi.insight import Insight
 from wm_mpi.models.frozen import KerasPolicy
@@ -395,7 +395,7 @@ def test_a_wrong_graph_is_told_from_rounding(pipeline: Path) -> None:
              "a weight of V": policy(changed(vae, "encoder/mu/kernel", lambda each: each * np.float32(1.001)), rnn)}
     with open_frames(pipeline / "frames") as data:
         right, keras, *others = compare([policy(vae, rnn), KerasPolicy(vae, rnn, 4), *wrong.values()], vae, rnn, data)
-    assert 0 < right < ROUNDINGS and 0 < keras < KERAS
+    assert 0 < right < ROUNDINGS and 0 < keras < KERAS_ON_CPU
     off = dict(zip(wrong, others, strict=True))
     assert min(off.values()) > ROUNDINGS, sorted(off.items(), key=lambda each: each[1])
-    assert all(off[name] > KERAS for name in ("gates", "squashing")), off  # so that Keras would tell of wrong formulas
+    assert all(off[name] > KERAS_ON_GPU for name in ("gates", "squashing")), off  # so that Keras would tell of wrong formulas

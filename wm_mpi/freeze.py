@@ -23,7 +23,7 @@ from wm_mpi.evidence import fit_baseline, forecast_drives, held_out, shared_epis
 from wm_mpi.gates import Gate, judge, objection, table
 from wm_mpi.graph import build_encoder, build_policy
 from wm_mpi.models.frozen import KerasPolicy
-from wm_mpi.models.training import Arrays, set_weights
+from wm_mpi.models.training import Arrays, backend, set_weights
 from wm_mpi.models.vae import Vae
 from wm_mpi.policy import GraphPolicy
 from wm_mpi.progress import Progress, log
@@ -37,8 +37,10 @@ Loaded = tuple[Arrays, dict[str, Any]]
 SAMPLES = 16
 ROUNDINGS = 10
 """How many times float32's own rounding the fp32 graph's ticks may be off from exact ones; measured: 0.8 to 1.5."""
-KERAS = ROUNDINGS * 2**13
-"""The same for Keras, which says what the formulas are: on GPUs it may multiply in TF32, 13 bits shorter than float32."""
+KERAS_ON_CPU = 10 * ROUNDINGS
+"""Keras has other orders of summation and fused operations; seen: 1.2 to 1.5 with TensorFlow."""
+KERAS_ON_GPU = ROUNDINGS * 2**13
+"""There it may multiply in TF32, which is 13 bits shorter. Wrong formulas are still told from that."""
 
 
 def main(config: FreezeConfig) -> None:
@@ -98,7 +100,8 @@ def build_graph(vae: Arrays, rnn: Arrays, data: Dataset, precision: str) -> tupl
     """
     exact = build_policy(vae, rnn).SerializeToString()
     graph, keras = compare([GraphPolicy(exact, 4, deterministic=True), KerasPolicy(vae, rnn, 4)], vae, rnn, data)
-    for name, off, most in (("Keras", keras, KERAS), ("the fp32 graph", graph, ROUNDINGS)):
+    allowed = KERAS_ON_CPU if backend().endswith("cpu") else KERAS_ON_GPU
+    for name, off, most in (("Keras", keras, allowed), ("the fp32 graph", graph, ROUNDINGS)):
         if not off <= most:  # so that NaN fails too
             raise UserError(f"{name} is off from exact arithmetic by {off:.2g} times what rounding explains, more than "
                             f"{most:g}: report it, with the versions that pip list prints")
