@@ -232,6 +232,6 @@ def test_a_wheel_needs_no_clone(tmp_path: Path) -> None:
     assert "resuming runs/es after generation 2" in done.stdout
     succeed("watch", "--sheet", "x.png", "--max-frames", 30, env=env, cwd=empty)
     code = "import gymnasium; print(gymnasium.make('wm_mpi:wm_mpi/CarRacing-v3').reset(seed=0)[0].shape)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**ENVIRONMENT, **env}, cwd=empty,
-                          check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=empty, check=False,
+                          env={**ENVIRONMENT, **env})
     assert done.stdout == "(96, 96, 3)\n", done.stderr

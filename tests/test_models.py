@@ -398,4 +398,4 @@ def test_a_wrong_graph_is_told_from_rounding(pipeline: Path) -> None:
     assert 0 < right < ROUNDINGS and 0 < keras < KERAS_ON_CPU
     off = dict(zip(wrong, others, strict=True))
     assert min(off.values()) > ROUNDINGS, sorted(off.items(), key=lambda each: each[1])
-    assert all(off[name] > KERAS_ON_GPU for name in ("gates", "squashing")), off  # so that Keras would tell of wrong formulas
+    assert all(off[name] > KERAS_ON_GPU for name in ("gates", "squashing")), off  # wrong formulas show on GPUs too
