@@ -43,8 +43,8 @@ def main(config: EsConfig) -> None:
 def introduce(config: EsConfig) -> None:
     """Say what will be trained where, and how to watch it."""
     place = f"--env {config.env}" if config.world is None else f"the world {describe_place(config.world)}"
-    log.info(f"training C in {place}, run in {config.out}: {config.generations} generations of {config.popsize} candidates, "
-             f"{config.episodes} episodes each")
+    log.info(f"training C in {place}, run in {config.out}: {config.generations} generations x {config.popsize} candidates x "
+             f"{config.episodes} episodes")
     if config.world is not None:
         log.info(f"watch it: python -m wm_mpi.watch --run {shlex.quote(config.out)} --serve 8000")
 
