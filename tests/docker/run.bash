@@ -69,7 +69,7 @@ fi
 if [ "$WM_STAGE" = build ]; then
     if [ ! -e "$IMAGE/config.json" ]; then
         echo "building $IMAGE"
-        python3 tests/docker/dockerfile.py build "$IMAGE" >"$WM_WORK/build.txt" 2>&1 || {
+        python3 tests/docker/dockerfile.py build "$IMAGE" --build-arg EXTRAS=mpi,train >"$WM_WORK/build.txt" 2>&1 || {
             tail -n 40 "$WM_WORK/build.txt" >&2
             exit 1
         }
@@ -107,7 +107,7 @@ says() { # says STATUS PATTERN [...] -- what in_image takes: it ends with STATUS
 }
 
 begin "the default command says what the image can do"
-says 0 "python -m wm_mpi.es "
+says 0 "which is python -m wm_mpi.X"
 holds
 
 begin "the user is mpiuser (1000), and can write where it should and nowhere else"
