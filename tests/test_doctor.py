@@ -1,10 +1,11 @@
 """doctor says what will go wrong, and how to put it right."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import wm
+from conftest import ENVIRONMENT, ROOT, command, wm
 
 from wm_mpi.checkup import Facts, judge
 
@@ -35,6 +36,15 @@ def test_ulfm_is_proved_by_killing_a_rank(tmp_path: Path) -> None:
         assert "a drill: killing rank 2" in done.stderr
     else:
         assert lines(done.stdout)["survival"] == "ok"
+
+
+def test_alone_it_says_what_plain_mpirun_would_refuse(tmp_path: Path) -> None:
+    done = wm(*QUICK, "--out", tmp_path, env={"OMPI_ALLOW_RUN_AS_ROOT": "1"})
+    assert f"plain mpirun would start {os.cpu_count()} ranks here at most" in done.stdout, done.stdout
+    assert "none as root" not in done.stdout
+    env = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("OMPI_ALLOW")}
+    bare = subprocess.run(command(*QUICK, "--out", tmp_path), capture_output=True, text=True, env=env, cwd=ROOT, check=True)
+    assert ("none as root" in bare.stdout) is (os.geteuid() == 0)
 
 
 def test_one_core_for_all(tmp_path: Path) -> None:

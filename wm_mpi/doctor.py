@@ -81,12 +81,21 @@ def launcher() -> Finding:
     """The launcher and its MPI."""
     size = launched_size()
     if size == 1:
-        return Finding("warning", "launcher", "none: one process plays alone", "wm-mpi launch -np N doctor")
+        return Finding("warning", "launcher", f"none: one process plays alone{refusals()}", "wm-mpi launch -np N doctor")
     library, mpirun = mpi_library(), _version_of("mpirun")
     if mpirun and "Open MPI" in library and _number(mpirun) != _number(library):
         return Finding("FAIL", "launcher", f"mpi4py uses {library}, but mpirun is of {mpirun}",
                        "put the mpirun of mpi4py's MPI first on the PATH, or reinstall mpi4py for the launcher's MPI")
     return Finding("ok", "launcher", f"{library} started {size} processes: rank 0 hands out, {size - 1} play")
+
+
+def refusals() -> str:
+    """What plain mpirun will refuse here, before any rank of ours begins."""
+    if not re.search("Open MPI|OpenRTE|prte", _version_of("mpirun")):
+        return ""
+    rooted = os.geteuid() == 0 and not {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"} <= os.environ.keys()
+    return (f"; plain mpirun would start {os.cpu_count()} ranks here at most (without --oversubscribe)"
+            + (", and none as root (OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)" if rooted else ""))
 
 
 def stopping() -> Finding:
