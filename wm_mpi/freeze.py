@@ -38,7 +38,7 @@ SAMPLES = 16
 ROUNDINGS = 10
 """How many times float32's own rounding the fp32 graph's ticks may be off from exact ones; measured: 0.8 to 1.5."""
 KERAS_ON_CPU = 10 * ROUNDINGS
-"""Keras has other orders of summation and fused operations; seen: 1.2 to 1.5 with TensorFlow."""
+"""Keras has other orders of summation and fused operations; seen: 1.0 to 4 with TensorFlow, 1.2 with PyTorch."""
 KERAS_ON_GPU = ROUNDINGS * 2**13
 """There it may multiply in TF32, which is 13 bits shorter. Wrong formulas are still told from that."""
 
