@@ -281,6 +281,7 @@ def test_detach_attach_and_delete(cloud: Cloud) -> None:
     assert not cloud.vms() and cloud.created() == cloud.deleted() == ["cars-1"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number,status,left", [(signal.SIGINT, 130, []), (signal.SIGTERM, 75, []),
                                                 (signal.SIGHUP, 129, ["cars-1"])])
 def test_signals_to_the_launcher(number: signal.Signals, status: int, left: list[str], cloud: Cloud) -> None:

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 import tyro
@@ -71,11 +71,19 @@ def _wide(wanted: bool) -> Iterator[None]:
 def _sentence(box: str) -> str:
     """What tyro's box about a bad flag says, without the box, its colours and the help texts that it repeats.
 
-    Its title, then a paragraph on the error, then perhaps one on similar flags, with a rule between paragraphs.
+    Its title, then a paragraph on the error, then perhaps one on similar flags, with a rule between paragraphs. Where the
+    terminal has only ASCII, the title is a paragraph too.
     """
-    lines = [line.strip("│ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
-    rules = [number for number, line in enumerate(lines) if line and not line.strip("─╭╮╰╯ ")]
-    said = " ".join(lines[1:rules[0] if rules else len(lines)]).strip() or "the command line cannot be read"
+    paragraphs: list[list[str]] = [[]]
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
+        text = line.strip("│| ")
+        if re.match(r"[─-]{3}|[╭╰+][─-]", text):  # a rule, with or without a title
+            paragraphs.append([])
+        elif text:
+            paragraphs[-1].append(text)
+    told = [" ".join(lines) for lines in paragraphs if lines]
+    said = told[0 if "╭" in box else 1] if len(told) > 1 else "the command line cannot be read"
+    lines = [line for lines in paragraphs for line in lines]
     meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(lines))
     said = re.sub(r"^Error parsing |\.? Expected 1 values\.?$", "", said)
     return said[0].lower() + said[1:].rstrip(".") + (f", perhaps you meant {meant.group(1)}" if meant else "")
@@ -104,8 +112,8 @@ def rank_of_launcher() -> int:
     return 0
 
 
-def run_command(command: str, config_class: type[Command]) -> NoReturn:
-    """Parse ``sys.argv``, call ``main`` of the module ``wm_mpi.<command>``, and exit with a status.
+def run_command(command: str, config_class: type[Config], main: Callable[[Config], None] | None = None) -> NoReturn:
+    """Parse ``sys.argv``, call ``main``, by default that of the module ``wm_mpi.<command>``, and exit with a status.
 
     The module is imported after the command line was parsed, since it and what it needs take a second or more, which ranks
     by the dozen have to share: a bad flag is said at once. So entry modules begin with this call, and what is below it
@@ -125,7 +133,7 @@ def run_command(command: str, config_class: type[Command]) -> NoReturn:
                   f"{socket.gethostname()}: {config.values()}")
         if config_class.one_thread:
             from wm_mpi import single_thread as single_thread  # nothing has loaded NumPy yet
-        importlib.import_module(f"wm_mpi.{command}").main(config)
+        (main or importlib.import_module(f"wm_mpi.{command}").main)(config)
         log.debug(f"{command} took {time.process_time():.1f} s of processor time and "
                   f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at its peak")
         status = 0

@@ -34,7 +34,7 @@ class FaultyTask(UserError):
 
 
 PACKAGES = {"keras": "'wm_mpi[train]'", "tensorflow": "'wm_mpi[train]'", "tensorboardX": "'wm_mpi[train]'",
-            "matplotlib": "'wm_mpi[watch]'", "av": "'wm_mpi[watch]'", "pygame": "pygame-ce",
+            "matplotlib": "'wm_mpi[watch]'", "av": "'wm_mpi[watch]'", "pygame": "pygame-ce", "websockets": "websockets",
             "torch": "torch, or set KERAS_BACKEND=tensorflow", "jax": "jax, or set KERAS_BACKEND=tensorflow"}
 """Packages that not every installation has, by module, and what pip is to install."""
 
