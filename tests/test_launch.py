@@ -180,7 +180,9 @@ def test_ctrl_c_at_a_terminal(at_a_terminal: tuple[Terminal, Path]) -> None:
     assert status == 130 and "interrupted: run the same command again to go on" in said
     assert "SIGUSR1" not in said and "MPI_ABORT" not in said
     done = len(metrics(run))
-    assert f"after generation {done}" in wm("es", *ENDLESS, "--generations", done + 1, "--out", run).stdout
+    again = wm("es", *ENDLESS, "--generations", done + 1, "--out", run).stdout
+    # It is the checkpoint that makes a generation final: the blow may have come before its line in the metrics.
+    assert f"after generation {done}" in again or f"after generation {done + 1}" in again, again
 
 
 def test_a_closed_terminal(at_a_terminal: tuple[Terminal, Path]) -> None:
@@ -256,7 +258,9 @@ def test_plain_mpirun_killed_loses_nothing_that_was_finished(blow: signal.Signal
     assert status != 0 and "MPI_ABORT" not in said, said
     done = len(metrics(run))
     assert done >= 3
-    assert f"after generation {done}" in wm("es", *ENDLESS, "--generations", done + 1, "--out", run).stdout
+    again = wm("es", *ENDLESS, "--generations", done + 1, "--out", run).stdout
+    # It is the checkpoint that makes a generation final: the blow may have come before its line in the metrics.
+    assert f"after generation {done}" in again or f"after generation {done + 1}" in again, again
 
 
 @pytest.mark.parametrize("flags,text", [(("--popsize", 1), "--popsize is 1"), (("--popsiz", 8), "--popsiz")])

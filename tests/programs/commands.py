@@ -5,7 +5,7 @@ import runpy
 import sys
 
 for name, *arguments in json.loads(sys.argv[1]):
-    sys.argv = [name, *arguments]
+    sys.argv = [name, *map(str, arguments)]
     try:
         runpy.run_module(f"wm_mpi.{name}", run_name="__main__")
     except SystemExit as end:
