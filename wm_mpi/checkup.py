@@ -11,10 +11,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from wm_mpi.behaviour import WalkPolicy
 from wm_mpi.cli import rank_of_launcher
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.policy import Policy
 from wm_mpi.pool import Indexed, Tasks
 from wm_mpi.rollout import Rollout, Task, make_policy
 from wm_mpi.rundir import PACKAGES, environment
@@ -74,8 +72,7 @@ class Examiner:
             UserError: see ``envs.make_env`` and ``rollout.make_policy``.
         """
         began = time.perf_counter()
-        alone = world is None and spec.name != "toy"
-        policy: Policy = WalkPolicy(width) if alone else make_policy(spec, world, width, deterministic=False)
+        policy = make_policy(spec, world, width, deterministic=False)
         self._rollout = Rollout(make_env(spec, width), policy)
         self._parameters = np.zeros((1, policy.parameters))
         self._width, self._seconds, self._probe = width, seconds, probe
