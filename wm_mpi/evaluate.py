@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wm_mpi.envs import display
 from wm_mpi.errors import UserError
-from wm_mpi.pool import Indexed, Tasks, open_pool
+from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
 from wm_mpi.progress import Progress
 from wm_mpi.rollout import Rollout, Task, make_rollout
 from wm_mpi.rundir import append_jsonl, beside, write_json
@@ -49,6 +49,8 @@ class Stands:
     def __init__(self, builds: Sequence[Callable[[], Rollout]]) -> None:
         self._rollouts = [build() for build in builds]
         self.capacity = max(each.capacity for each in self._rollouts)
+        self.arithmetic = Arithmetic(self._rollouts[0].arithmetic.on, sum(
+            (each.arithmetic.sample for each in self._rollouts), start=()))
 
     def run(self, shared: tuple[int, npt.NDArray[np.float64]], tasks: Tasks) -> Iterator[Indexed]:
         """Play tasks with the parameters [1, parameters] of the run of that number."""

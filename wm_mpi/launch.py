@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wm_mpi.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError, account
+from wm_mpi.machine import whole_cores
 
 HELP = """\
 wm-mpi launch [-np N] [FLAGS OF MPIRUN] COMMAND ...      a command on N ranks
@@ -94,7 +95,7 @@ def command_line(arguments: Sequence[str], commands: Mapping[str, bool], environ
     if program and not commands.get(program[0], True):
         raise UserError(f"{program[0]} runs in one process: wm-mpi {program[0]} ...")
     if not spread and not names & (COUNTS | {"app", "configfile"}):
-        cores = len(os.sched_getaffinity(0))
+        cores = whole_cores()
         own[:0] = ["-np", str(cores + 1)]
         _say(f"{cores + 1} ranks: one for each core that this process may use, and rank 0, which only waits (-np N for N)")
     if program and program[0] in commands:

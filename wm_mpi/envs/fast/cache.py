@@ -18,6 +18,12 @@ from wm_mpi.progress import log
 _READY = "compiled"
 
 
+def target() -> str:
+    """What the engine is compiled by and for, in words."""
+    config: Any = numba.config  # a target set there (NUMBA_CPU_NAME) makes one cache good for many processors
+    return f"Numba {numba.__version__} for {config.CPU_NAME or llvmlite.binding.get_host_cpu_name()}"
+
+
 def _directory() -> Path:
     """A directory for this version of the compiled sources.
 

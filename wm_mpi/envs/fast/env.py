@@ -9,6 +9,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from wm_mpi.envs.fast import cache
 from wm_mpi.envs.fast.physics.batch import CarBatch
 from wm_mpi.envs.fast.physics.track import Colors, create_track, draw_colors
 from wm_mpi.envs.fast.render.render import (
@@ -63,7 +64,7 @@ class CarRacingVector(VectorEnv):
         self.num_envs = num_envs
         self.render_mode, self.render_size = render_mode, render_size
         self.continuous, self.domain_randomize, self.max_episode_steps = continuous, domain_randomize, max_episode_steps
-        self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(autoreset_mode)}
+        self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(autoreset_mode), "compiled": cache.target()}
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (observation_size, observation_size, 3), np.uint8)
         self.single_action_space = _action_space(continuous)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
