@@ -271,7 +271,7 @@ def test_a_return_that_is_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from wm_mpi.errors import UserError
     from wm_mpi.es import main
     monkeypatch.setattr(Toy, "step", lambda self, action: (self._observe(), float("nan"), True, False, {}))
-    with pytest.raises(UserError, match=r"candidate 0 of generation 1 has the return nan on track \d+"):
+    with pytest.raises(UserError, match=r"candidate 0 has the return nan on track \d+"):
         main(EsConfig(out=str(tmp_path / "run"), env="toy", popsize=4, episodes=1))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from wm_mpi import schema
-from wm_mpi.datasets import Episode, open_frames, open_latents, read_episode, write_episode
+from wm_mpi.datasets import Episode, load_arrays, open_frames, open_latents, read_episode, write_episode
+from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.errors import UserError
 from wm_mpi.es import begin
 from wm_mpi.findings import investigate
+from wm_mpi.graph import build_policy
 from wm_mpi.history import History
-from wm_mpi.policy import load_manifest
+from wm_mpi.policy import GraphPolicy, load_manifest
+from wm_mpi.rollout import Rollout
 from wm_mpi.rundir import PRETRAINED, RunDir
 from wm_mpi.trained import load_trained
 from wm_mpi.weights import load_weights
@@ -191,6 +194,18 @@ def test_parameters_that_are_not_finite(place: Path) -> None:
     for reader in (driven, ARRAYS["run/./champion.h5"][1]):
         with pytest.raises(UserError, match="champion.h5: parameters has numbers that are not finite"):
             reader(path.parent)
+
+
+@pytest.mark.parametrize("name", ["vae/encoder/mu/bias", "rnn/lstm/bias"])
+def test_a_world_that_has_diverged(name: str) -> None:
+    """Whoever plays in it is told before an episode begins."""
+    model, _, array = name.partition("/")
+    weights = {each: dict(load_arrays(PRETRAINED / "carracing" / f"{each}.h5", "")[0]) for each in ("vae", "rnn")}
+    weights[model][array] = np.full_like(weights[model][array], np.nan)
+    vae, rnn = ({key: value.astype(np.float32) for key, value in each.items()} for each in weights.values())
+    policy = GraphPolicy(build_policy(vae, rnn).SerializeToString(), 2)
+    with pytest.raises(UserError, match="the world's actions are not finite"):
+        Rollout(make_env(EnvSpec("fast"), 2), policy)
 
 
 def test_a_damaged_episode(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from wm_mpi.policy import Policy
 from wm_mpi.pool import Pool, Tasks, open_pool
 from wm_mpi.progress import Progress, log
 from wm_mpi.recording import EpisodeRecorder
-from wm_mpi.rollout import Rollout, Task, make_policy
+from wm_mpi.rollout import Played, Rollout, Task, make_policy, require_finite
 from wm_mpi.rundir import RunDir, begin_directory, read_json
 from wm_mpi.schema import Collected
 from wm_mpi.seeding import Stream, episode_seed
@@ -66,8 +66,9 @@ def collect(config: CollectConfig, pool: Pool, parameters: npt.NDArray[np.float6
     with Progress(None, config.episodes, config.episodes - len(missing)) as progress:
         tasks = [Task(0, episode_seed(config.seed, Stream.COLLECTION, 0, number)) for number in missing]
 
-        def arrived(_: int, played: Any) -> None:
+        def arrived(position: int, played: Played) -> None:
             nonlocal frames
+            require_finite(tasks[position], played)
             frames += played.frames
             progress.advance()
 

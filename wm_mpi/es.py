@@ -6,7 +6,6 @@ from wm_mpi.config import EsConfig
 if __name__ == "__main__":
     run_command("es", EsConfig)
 
-import math
 import shlex
 import time
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from wm_mpi.history import Batch, Generation, History
 from wm_mpi.policy import load_manifest
 from wm_mpi.pool import Pool, open_pool
 from wm_mpi.progress import Progress, log
-from wm_mpi.rollout import TOY_PARAMETERS, Played, Task, make_rollout
+from wm_mpi.rollout import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
 from wm_mpi.rundir import RunDir, describe_place
 from wm_mpi.schema import Manifest, Start
 from wm_mpi.seeding import Stream, episode_seed
@@ -138,10 +137,7 @@ class Player:
 
         def arrived(position: int, played: Played) -> None:
             index = missing[position]
-            if not math.isfinite(played.total):
-                raise UserError(f"candidate {tasks[index].candidate} of generation {generation} has the return "
-                                f"{played.total} on track {tasks[index].seed.track}: the environment or the world gives "
-                                "numbers that are not finite; check them, then run the same command again")
+            require_finite(tasks[index], played)
             known[index] = played
             self.history.note(generation, stream.name.lower(), index, played)
             self.progress.advance(int(stream is Stream.TRAINING), stream.name.lower())

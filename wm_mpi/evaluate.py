@@ -17,7 +17,7 @@ from wm_mpi.envs import display
 from wm_mpi.errors import UserError
 from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
 from wm_mpi.progress import Progress
-from wm_mpi.rollout import Rollout, Task, make_rollout
+from wm_mpi.rollout import Rollout, Task, make_rollout, require_finite
 from wm_mpi.rundir import append_jsonl, beside, write_json
 from wm_mpi.trained import Trained, judged_tracks, load_trained
 from wm_mpi.verdict import Result, compare, describe, describe_pair, judge
@@ -70,8 +70,10 @@ def main(config: EvaluateConfig) -> None:
         results = []
         with Progress(None, len(seeds) * len(contestants)) as progress:
             for each in contestants:
-                outcome = pool.run((runs.index(each.trained), each.parameters[None]), [Task(0, seed) for seed in seeds],
-                                   lambda *_: progress.advance())
+                tasks = [Task(0, seed) for seed in seeds]
+                outcome = pool.run((runs.index(each.trained), each.parameters[None]), tasks, lambda *_: progress.advance())
+                for task, played in zip(tasks, outcome.results, strict=True):
+                    require_finite(task, played)
                 results.append(judge(outcome.results, each.trained.spec, seeds) | about(config, each))
         report(config, contestants, results)
 

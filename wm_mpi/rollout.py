@@ -1,5 +1,6 @@
 """Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call a tick."""
 
+import math
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol
@@ -40,6 +41,18 @@ class Played(NamedTuple):
     frames: int
     lap: bool
     """Whether a lap was completed."""
+
+
+def require_finite(task: Task, played: Played) -> None:
+    """Refuse a return that is no number.
+
+    Raises:
+        UserError: names the candidate and the track.
+    """
+    if not math.isfinite(played.total):
+        raise UserError(f"candidate {task.candidate} has the return {played.total} on track {task.seed.track}: the "
+                        "environment or the world gives numbers that are not finite; check them, then run the same command "
+                        "again")
 
 
 class Recorder(Protocol):
