@@ -113,7 +113,6 @@ def test_ranks_of_another_arithmetic_join(kind: str, fp32: Path, tmp_path: Path)
     assert ("for x86-64" in (run / "metrics.jsonl").read_text()) is (kind == "engine")
 
 
-@pytest.mark.alone
 def test_a_run_goes_on_when_copies_differ_by_rounding(tmp_path: Path) -> None:
     """Rank 2 computes in 32 bits, and stands still again and again, so that others play what it holds."""
     run = tmp_path / "run"

@@ -59,7 +59,6 @@ def test_another_seed_gives_other_numbers(straight: Path, tmp_path: Path) -> Non
     assert metrics(tmp_path / "run")[0]["return_mean"] != metrics(straight)[0]["return_mean"]
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("ranks", [0, 3])
 def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path) -> None:
     """kill -9 of all processes, five times at moments of a seeded generator, then to the end."""

@@ -215,6 +215,7 @@ def test_commands_work_beside_a_clone_of_the_package_s_name(tmp_path: Path) -> N
         assert done.returncode == 2 and "unrecognized options: --no-such-flag" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_a_wheel_needs_no_clone(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True,
                    capture_output=True)
