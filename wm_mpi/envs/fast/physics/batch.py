@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..copies import Copyable
 from .contacts import prepare_tiles
 from .frame import advance, place_car
 from .layout import (
@@ -37,7 +38,7 @@ from .simd import LANES
 from .track import MAX_TILES, Track, create_track
 
 
-class CarBatch:
+class CarBatch(Copyable):
     """The state of ``width`` cars, each on its own track.
 
     Lengths in metres, angles in radians, per second where it is a speed. The
@@ -83,11 +84,11 @@ class CarBatch:
         self.terminated = np.zeros(width, np.bool_)
         self.lap_finished = np.zeros(width, np.bool_)
         self._no_actions = np.zeros((width, 3))
-        self._name_views()
+        self._connect()
 
-    def _name_views(self) -> None:
+    def _derive(self) -> None:
         f32, f64, ints = self._f32, self._f64, self._int
-        centres = f32[:, CENTRE_X : CENTRE_X + 10].reshape(self.width, 2, 5)
+        centres = f32[:, CENTRE_X : CENTRE_X + 10].reshape(-1, 2, 5)
         self.hull_xy = f32[:, HULL_X : HULL_Y + 1]
         self.hull_angle = f32[:, ANGLE]
         self.hull_velocity = f32[:, VEL_X : VEL_Y + 1 : VEL_Y - VEL_X]
@@ -135,7 +136,7 @@ class CarBatch:
         place_car(self._f32[car], *track.start)
         only = np.zeros(self.width, np.bool_)
         only[car] = True
-        self._advance(self._no_actions, only, False)
+        self.coast(only)
 
     def step(
         self, actions: np.ndarray, active: np.ndarray | None = None
@@ -159,6 +160,10 @@ class CarBatch:
             active = np.ones(self.width, np.bool_)
         self._advance(actions, np.ascontiguousarray(active, np.bool_), True)
         return self.reward, self.terminated, self.lap_finished
+
+    def coast(self, active: np.ndarray) -> None:
+        """Advance the cars in ``active`` (bool [W]) without acting or reward: ``CarRacing.step(None)``."""
+        self._advance(self._no_actions, active, False)
 
     def _advance(self, actions: np.ndarray, active: np.ndarray, acting: bool) -> None:
         advance(
