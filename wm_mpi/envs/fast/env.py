@@ -10,6 +10,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from wm_mpi.envs.fast import cache
 from wm_mpi.envs.fast.copies import Copyable
 from wm_mpi.envs.fast.physics.batch import CarBatch
 from wm_mpi.envs.fast.physics.track import Colors, create_track, draw_colors
@@ -88,6 +89,16 @@ class CarRacingVector(Copyable, VectorEnv):
         self._steps = np.zeros(num_envs, np.int64)
         self._ended = np.ones(num_envs, np.bool_)  # or not begun
         self._connect()
+        cache.fill(self._use_all)
+
+    def _use_all(self) -> None:
+        """Call whatever is compiled."""
+        cars = CarBatch(1)
+        cars.reset(0, 0)
+        cars.step(np.zeros((1, 3)))
+        for draw, size in ((draw_observations, 96), (draw_policy_frames, POLICY_SIZE)):
+            draw(np.zeros((self.num_envs, size, size, 3), np.uint8), self._scratch, self._state, self._ended)
+        render_rgb(self._state, 0, 96, 96)
 
     def _derive(self) -> None:
         """What draws, and the arrays that are drawn, which are views of the physics' own."""
