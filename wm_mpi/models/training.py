@@ -114,7 +114,8 @@ class Trainer:
         row = {"epoch": epoch, "seconds": round(seconds, 3), "waiting": round(waited / seconds, 4), **losses,
                **{f"val_{name}": value for name, value in held_out.items()}}
         append_jsonl(self.history, row)
-        with SummaryWriter(str(self._board)) as board:
+        # Files are named by the second, so the epoch goes into their names too; TensorBoard hides what it had of this epoch.
+        with SummaryWriter(str(self._board), purge_step=epoch, filename_suffix=f".{epoch:06}") as board:
             for name, value in row.items():
                 if name != "epoch":
                     board.add_scalar(name, value, epoch)
