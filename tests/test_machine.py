@@ -67,3 +67,18 @@ def test_launch_starts_as_many_as_the_quota_allows(host: Path, tmp_path: Path) -
     mpirun.chmod(0o755)
     line = command_line(["es"], {"es": True}, {"WM_MPIRUN": str(mpirun)})
     assert line[line.index("-np") + 1] == "3", "two that play, and rank 0"
+
+
+def test_training_starts_as_many_threads_as_the_quota_allows(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wm_mpi.models import heed_quota
+
+    for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    heed_quota()
+    assert "TF_NUM_INTRAOP_THREADS" not in os.environ, "without a quota it is the backend's affair"
+    files(host / "proc" / "self", cgroup="0::/\n")
+    files(host / "cgroup", cpu__max="250000 100000\n")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    heed_quota()
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == "2" and os.environ["OMP_NUM_THREADS"] == "1"

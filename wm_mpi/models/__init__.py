@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wm_mpi.errors import UserError
+from wm_mpi.machine import whole_cores
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """Those of Keras's that can train."""
@@ -73,6 +74,14 @@ def _quiet() -> Iterator[None]:
             os.close(saved)
 
 
+def heed_quota() -> None:
+    """Have backends start as many threads as a container's or batch system's quota allows, not one for each core they see."""
+    if whole_cores() < len(os.sched_getaffinity(0)):
+        for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, str(whole_cores()))
+
+
+heed_quota()
 with _own_settings(), _quiet():
     import keras
 
