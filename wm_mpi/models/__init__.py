@@ -75,7 +75,7 @@ def _quiet() -> Iterator[None]:
 
 
 def heed_quota() -> None:
-    """Have backends start as many threads as a container's or batch system's quota allows, not one for each core they see."""
+    """Have backends start as many threads as a quota allows, not one for each core that they see."""
     if whole_cores() < len(os.sched_getaffinity(0)):
         for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
             os.environ.setdefault(name, str(whole_cores()))
