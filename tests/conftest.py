@@ -85,7 +85,7 @@ CONFIGS = {"train_vae": config.VaeConfig, "train_rnn": config.RnnConfig, "encode
 def here(*arguments: object) -> str:
     """Run a command of Keras inside this process, where it is not the process that is tested; gives what it printed.
 
-    Keras takes six seconds of a core to start. Its commands run in processes of their own in ``pipeline``.
+    Keras takes six seconds of a core to start.
     """
     name, *rest = map(str, arguments)
     said, before = io.StringIO(), (progress.log.handlers[:], progress.log.level, progress.log.propagate)
@@ -142,11 +142,12 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything up to a world, tiny, on real CarRacing: frames/ vae/ latents/ rnn/ world/. Do not write into it."""
     def fill(out: Path) -> None:
         succeed("collect", "--preset", "smoke", "--out", out / "frames", ranks=3)
-        succeed("train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae")
-        succeed("encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents")
-        succeed("train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn")
-        succeed("freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
-                "--out", out / "world")
+        stages = [["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
+                  ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
+                  ["train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn"],
+                  ["freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
+                   "--out", out / "world"]]
+        succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
 
     return once(tmp_path_factory, "pipeline", fill)
 

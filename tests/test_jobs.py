@@ -506,6 +506,7 @@ def test_a_stage_that_fails_ends_the_job(tmp_path: Path) -> None:
     assert failed.returncode == 2 and "train C" in failed.stdout and "evaluate" not in failed.stdout
 
 
+@pytest.mark.slow
 def test_gpu_jobs(pipeline: Path, tmp_path: Path) -> None:
     """V is there already, and stays; latents, M and world are made; bad input is refused."""
     env = {"DATA": str(pipeline / "frames"), "OUT": str(tmp_path / "gpu"), "PRESET": "smoke", "CUDA_VISIBLE_DEVICES": ""}

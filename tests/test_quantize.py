@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import refuse, succeed
+from conftest import here, refuse_here, succeed
 
 from wm_mpi.calibration import MIXTURES, Rounded, edged, quantise_encoder, two_samples
 from wm_mpi.datasets import load_arrays, open_frames, save_arrays
@@ -280,12 +280,12 @@ def test_freeze_takes_what_stays_within_bounds(copied: Path, pipeline: Path) -> 
     for layers, precision, words in (((3,), "mixed", "convolution 3 in fp32, as int8 alone strays"),
                                      ((2, 3), "fp32", "int8 strays, in V's sigmas")):
         save_arrays(copied / "vae" / "weights.h5", stray(weights, *layers), about)
-        line, = (line for line in succeed(*arguments).splitlines() if line.startswith("precision "))
+        line, = (line for line in here(*arguments).splitlines() if line.startswith("precision "))
         assert line.startswith(f"precision {precision}: V's encoder makes ") and words in line and "(at most" in line
         manifest = json.loads((copied / "world" / "manifest.json").read_text())
         assert manifest["precision"] == precision and manifest["checks"].get("fp32_convolutions", []) == (
             [3] if precision == "mixed" else [])
         succeed("es", "--preset", "smoke", "--world", copied / "world", "--max-frames", 5, "--generations", 1, "--out",
                 copied / precision)
-    said = refuse(*arguments, "--precision", "int8")
+    said = refuse_here(*arguments, "--precision", "int8")
     assert "int8 strays too far from fp32" in said and "give --precision auto or fp32" in said
