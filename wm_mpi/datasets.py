@@ -17,7 +17,6 @@ import contextlib
 import io
 import json
 import os
-import shlex
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from h5py._objects import phil
 
 from wm_mpi.errors import UserError
 from wm_mpi.rundir import atomic_path
+from wm_mpi.terminal import quoted
 
 FORMAT = 1
 CHUNK = 32
@@ -177,7 +177,7 @@ def write_index(directory: Path, shards: Sequence[Path], about: Mapping[str, Any
             file.create_virtual_dataset(name, layout)
         for name, parts in tables.items():
             file[f"episodes/{name}"] = np.concatenate(parts)
-        file["shards/file"] = names
+        file.create_dataset("shards/file", data=[os.fsencode(name) for name in names], dtype=h5py.string_dtype())
         file["shards/length"] = lengths
 
 
@@ -195,7 +195,7 @@ class Dataset:
         made_by = {"frames.h5": "collect", "latents.h5": "encode"}[name]
         if not self.path.exists():
             raise UserError(f"{self.path} does not exist: run python -m wm_mpi.{made_by} --out "
-                            f"{shlex.quote(str(self.directory))} first")
+                            f"{quoted(self.directory)} first")
         try:
             self._file = h5py.File(self.path, "r")
             self.table = {column: self._file[f"episodes/{column}"][:] for column in TABLE}
@@ -220,7 +220,7 @@ class Dataset:
 
     def shards(self) -> list[Path]:
         """The files that ``frames.h5`` shows, in order."""
-        return [self.directory / name for name in self._file["shards/file"].asstr()[:]]
+        return [self.directory / os.fsdecode(name) for name in self._file["shards/file"][:]]
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:

@@ -41,7 +41,7 @@ def load_manifest(world: Path) -> dict[str, Any]:
         raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, or "
                         f"{' or '.join(shipped())}, which comes with the package")
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): {again}") from None
     read_part(world, manifest, "policy.onnx")

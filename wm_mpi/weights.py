@@ -11,6 +11,7 @@ from wm_mpi.datasets import Dataset, load_arrays, save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 from wm_mpi.progress import log
+from wm_mpi.terminal import quoted
 
 
 def resume(trainer: Trainer, out: Path, data: Dataset, start: Arrays | None) -> int:
@@ -59,7 +60,7 @@ def load_weights(directory: str | Path, kind: str) -> tuple[Arrays, dict[str, An
     path = Path(directory) / "weights.h5"
     if not path.exists() and (Path(directory) / f"{kind}.h5").exists():
         path = Path(directory) / f"{kind}.h5"
-    weights, about = load_arrays(path, f"run python -m wm_mpi.train_{kind} --out {directory}")
+    weights, about = load_arrays(path, f"run python -m wm_mpi.train_{kind} --out {quoted(directory)}")
     if about.get("kind") != kind:
         raise UserError(f"{path} holds a {about.get('kind')!r}, not a {kind!r}: the directories are mixed up")
     return weights, about

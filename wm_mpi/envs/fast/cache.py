@@ -63,7 +63,7 @@ def compiling() -> Iterator[None]:
     if ready.exists():
         yield
         return
-    with open(DIRECTORY / "lock", "w") as lock:
+    with open(DIRECTORY / "lock", "w", encoding="utf-8") as lock:
         with contextlib.suppress(OSError):  # file systems without locks: each compiles for itself, no harm
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
