@@ -58,10 +58,10 @@ def played(findings: Findings, films: int) -> str:
     """Films, strips and dreams; some seconds each, with a bar."""
     assert findings.world.path is not None
     parameters = load_arrays(findings.run.champion, "")[0]["parameters"]
-    config, judged = findings.config, judgement(findings)
-    rules, deterministic = (config, config["deterministic"]) if judged is None else (judged["env"], judged["deterministic"])
-    drive, dream = (kind(str(findings.world.path), parameters, deterministic, rules["max_frames"],
-                         rules["lap_complete_percent"], config["width"]) for kind in (Drive, DreamDrive))
+    judged = judgement(findings)
+    rules = findings.config if judged is None else findings.config | judged | judged["env"]
+    drive, dream = (kind(str(findings.world.path), parameters, rules["deterministic"], rules["max_frames"],
+                         rules["lap_complete_percent"], rules["width"]) for kind in (Drive, DreamDrive))
     assert isinstance(dream, DreamDrive)
     first, chosen, screened = episode_seed(findings.config["seed"], Stream.TEST, 0, 0), takes(findings, films), []
     with Progress(None, len(chosen) + 1 + len(TEMPERATURES), unit="film") as progress:
