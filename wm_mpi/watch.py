@@ -43,7 +43,7 @@ def main(config: WatchConfig) -> None:
     if config.serve is not None:
         from wm_mpi.serving import RunSource, serve  # loads websockets
 
-        serve(RunSource(trained), config.serve, config.host)
+        serve(RunSource(trained), config.serve, config.host, config.origin, config.prefix)
 
 
 def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
