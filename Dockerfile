@@ -66,7 +66,7 @@ RUN find . -exec touch --date=2020-01-01 {} + \
     && python -m compileall -q wm_mpi
 
 USER mpiuser
-# Writable for any user (docker run --user): Numba writes to its cache even to read it.
+# Complete, so that any user (docker run --user) can read it where it lies.
 RUN python -c "from wm_mpi.envs import EnvSpec, make_env; make_env(EnvSpec('fast', 1000), 16)" \
-    && chmod -R a+rwX /var/cache/wm_mpi
+    && chmod -R a+rX /var/cache/wm_mpi
 CMD ["python", "-m", "wm_mpi"]

@@ -9,7 +9,7 @@ VERSION = next(line.split('"')[1] for line in (HERE / "wm_mpi" / "__init__.py").
                if line.startswith("__version__"))
 
 EXTRAS = {
-    "mpi": ["openmpi>=5.0.8"],  # an MPI without root; a cluster's own works in its place
+    "mpi": ["openmpi>=5.0.11"],  # an MPI without root, whose ranks may be lost; a cluster's own works in its place
     "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboardX>=2.6", "matplotlib>=3.9"],  # V and M
     "watch": ["av>=14.0", "matplotlib>=3.9"],  # films, and a report as one picture
     "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
@@ -40,9 +40,11 @@ setup(
         "numba>=0.61",
         "cma>=4.0",
         "h5py>=3.12",
+        "msgspec>=0.19",
         "pyvirtualdisplay>=3.0",
         "onnx>=1.17",
         "onnxruntime>=1.20",
+        "threadpoolctl>=3.5",
         "tyro>=1.0",
         "tqdm>=4.66",
         "pillow>=11.0",

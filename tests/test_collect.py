@@ -27,7 +27,6 @@ def everything_of(out: Path) -> list[int]:
     return [int(pid) for pid in subprocess.run(["pgrep", "-f", str(out)], capture_output=True, text=True).stdout.split()]
 
 
-@pytest.mark.alone
 def test_ranks_kills_and_extensions_give_the_same_bytes(tmp_path: Path) -> None:
     succeed(*SMALL, "--out", tmp_path / "serial")
     killed = tmp_path / "killed"

@@ -264,6 +264,7 @@ def test_pods_say_what_they_take_and_name_what_there_is(where: str, pod: Any) ->
         assert each["image"] == "registry.example.com/wm_mpi:" + ("gpu" if where.startswith("train.yaml") else "latest")
 
 
+@pytest.mark.slow
 def test_the_job_makes_a_world_and_the_mpijob_a_champion_in_it() -> None:
     inside = containers(pods(of_kind("Job"))["Job"])
     training = [step(each["name"], each["command"]) for each in inside]
@@ -386,6 +387,7 @@ def compose(**variables: str) -> Any:
     return interpolated(yaml.safe_load((ROOT / "compose.yaml").read_text()), variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables,preset,ranks", [
     ({}, "laptop", "3"), ({"PRESET": "smoke", "RANKS": "65"}, "smoke", "65")])
 def test_compose_goes_from_frames_to_a_champion(variables: dict[str, str], preset: str, ranks: str) -> None:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from conftest import ENVIRONMENT, ROOT, command, wm
+from threadpoolctl import threadpool_limits
 
-from wm_mpi.checkup import Facts, judge
+from wm_mpi.checkup import Facts, judge, threads
+from wm_mpi.pool import Arithmetic
 
 QUICK = ("doctor", "--preset", "smoke", "--env", "toy")
-FACTS = Facts(1, "node1", "Some CPU", frozenset({0, 1}), 2, (), (("numpy", "2.4.6"),), True, 1.0, 7000.0, 2**28, 2**33)
+SAMPLE = Arithmetic("Some CPU", (0.5,))
+FACTS = Facts(1, "node1", "Some CPU", frozenset({0, 1}), 2, 8.0, (), (("numpy", "2.4.6"),), True, SAMPLE, 1.0, 7000.0, 2**28,
+              2**33)
 
 
 def lines(said: str) -> dict[str, str]:
@@ -74,10 +78,20 @@ def test_what_stops_a_run_is_one_failing_line(arguments: tuple[str, ...], env: d
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_threads_are_those_that_libraries_use(count: int) -> None:
+    """Not only those that variables ask for."""
+    with threadpool_limits(count):
+        assert any("with 2 threads" in each for each in threads()) is (count == 2)
+
+
 @pytest.mark.parametrize("change,about,status", [
     ({}, "versions", "ok"),
     ({"packages": (("numpy", "2.3.0"),)}, "versions", "FAIL"),
-    ({"cpu": "Another CPU"}, "processors", "warning"),
+    ({"arithmetic": SAMPLE._replace(on="Another CPU")}, "processors", "warning"),
+    ({"arithmetic": SAMPLE._replace(sample=(0.5000001,))}, "processors", "warning"),
+    ({"arithmetic": SAMPLE._replace(sample=(1.0,))}, "processors", "FAIL"),
+    ({"quota": 0.5}, "cores", "warning"),
     ({"host": "node2", "probe_seen": False}, "shared files", "warning"),
     ({"threads": ("OMP_NUM_THREADS=8",)}, "threads", "warning"),
     ({"available": 2**20}, "memory", "FAIL"),

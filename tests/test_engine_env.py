@@ -136,6 +136,7 @@ def test_fitness_does_not_depend_on_company_order_or_width() -> None:
         assert play(width, order) == alone
 
 
+@pytest.mark.slow
 def test_ranks_that_start_together_share_one_compilation(pipeline: Path, tmp_path: Path) -> None:
     arguments = ("es", "--preset", "smoke", "--world", pipeline / "world", "--max-frames", 5, "--generations", 1)
     env = {"WM_MPI_CACHE": str(tmp_path / "cache")}

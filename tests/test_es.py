@@ -36,7 +36,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_fields_of_metrics(straight: Path) -> None:
     rows = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
     always = {"generation", "frames", "episodes", "frames_total", "return_mean", "return_best", "return_min", "return_std",
-              "sigma", *OPERATION}
+              "sigma", *OPERATION} - {"unlike"}  # that is there where ranks differ
     assert [set(row) for row in rows] == [always, always | {"eval_mean", "eval_std"}] * 2
     assert [row["frames_total"] for row in rows] == list(np.cumsum([row["frames"] for row in rows]))
     assert all(row["episodes"] == 24 and row["return_min"] <= row["return_mean"] <= row["return_best"] for row in rows)
@@ -62,7 +62,6 @@ def test_another_seed_gives_other_numbers(straight: Path, tmp_path: Path) -> Non
     assert metrics(tmp_path / "run")[0]["return_mean"] != metrics(straight)[0]["return_mean"]
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("ranks", [0, 3])
 def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path) -> None:
     """kill -9 of all processes, five times at moments of a seeded generator, then to the end."""
@@ -136,7 +135,7 @@ def test_a_checkpoint_s_options_are_not_evaluated(tmp_path: Path) -> None:
 def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".mine.tmp").write_text("keep")
     (tmp_path / "config.json").write_text("[1, 2]")
-    assert "not a configuration of this project" in refuse(*TOY, "--out", tmp_path)
+    assert f"{tmp_path / 'config.json'} is of another version, or damaged" in refuse(*TOY, "--out", tmp_path)
     (tmp_path / "config.json").unlink()
     succeed(*TOY, "--out", tmp_path, "--generations", 1)
     succeed(*TOY, "--out", tmp_path, "--generations", 2)
@@ -292,7 +291,7 @@ def test_a_run_of_another_configuration_is_refused(straight: Path) -> None:
 def test_a_return_that_is_nan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from wm_mpi.es import main
     monkeypatch.setattr(Toy, "step", lambda self, action: (self._observe(), float("nan"), True, False, {}))
-    with pytest.raises(UserError, match=r"candidate 0 of generation 1 has the return nan on track \d+"):
+    with pytest.raises(UserError, match=r"candidate 0 has the return nan on track \d+"):
         main(EsConfig(out=str(tmp_path / "run"), env="toy", popsize=4, episodes=1))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 

@@ -3,14 +3,16 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import here, refuse
+from conftest import here, refuse, refuse_here
 
 from wm_mpi.batches import split_episodes
-from wm_mpi.datasets import Dataset, load_arrays, open_frames, open_latents
-from wm_mpi.evidence import Baseline, Dreams, Forecasts, held_out, shared_episodes, watch_drives
+from wm_mpi.datasets import Dataset, load_arrays, open_frames, open_latents, save_arrays, write_index
+from wm_mpi.errors import UserError
+from wm_mpi.evidence import Baseline, Dreams, Forecasts, held_out, watch_drives
 from wm_mpi.gates import Gate, judge_dreams, judge_memory, judge_sight, objection, table
 from wm_mpi.measures import (
     cross_entropy,
@@ -27,7 +29,7 @@ from wm_mpi.measures import (
     repeat_nll,
 )
 from wm_mpi.models.rnn import mixture_nll as trained_nll
-from wm_mpi.weights import load_weights
+from wm_mpi.weights import load_weights, split_by_sight, trained_on
 
 RNG = np.random.default_rng(0)
 ROWS, LATENTS = 4000, 8
@@ -206,18 +208,79 @@ def test_what_is_not_measured_is_null_and_fails() -> None:
 
 
 def test_held_out_are_those_that_training_held_out(pipeline: Path) -> None:
-    """V's split and M's are the trainers' own; of other data all episodes are new."""
+    """V's split and M's are the trainers' own; an episode is the same one in any data set, of other episodes all are new."""
     _, vae = load_weights(pipeline / "vae", "vae")
     _, rnn = load_weights(pipeline / "rnn", "rnn")
-    with open_frames(pipeline / "frames") as data, open_latents(pipeline / "latents") as latents:
-        assert data.fingerprint(vae=vae["sha256"]) == latents.fingerprint() != data.fingerprint()
-        train, unseen = split_episodes(8, 0.1, 0)
-        for got in (held_out(str(pipeline / "vae"), vae["data"], data),
-                    held_out(str(pipeline / "rnn"), rnn["data"], data, vae["sha256"])):
-            assert [each.tolist() for each in got] == [train.tolist(), unseen.tolist()]
-        assert held_out(str(pipeline / "vae"), "other data", data)[1].tolist() == list(range(8))
-    assert shared_episodes(np.array([1, 4, 7]), np.array([4, 5, 7])).tolist() == [4, 7]
-    assert shared_episodes(np.array([1, 2]), np.array([4, 5])).tolist() == [4, 5]
+    train, unseen = split_episodes(8, 0.1, 0)
+    with open_frames(pipeline / "frames") as data:
+        by_vae, by_rnn = split_by_sight(vae, data, "V"), split_by_sight(rnn, data, "M")
+        assert np.flatnonzero(by_vae).tolist() == np.flatnonzero(by_rnn).tolist() == train.tolist()
+        assert [each.tolist() for each in held_out(by_vae, by_rnn, data, False)] == [train.tolist(), unseen.tolist()]
+        new = np.zeros(8, np.bool_)
+        assert [each.tolist() for each in held_out(new, new, data, False)] == [list(range(8))] * 2
+        with pytest.raises(UserError, match="seen every drive of .*collect with another --seed"):
+            held_out(by_vae, ~by_vae, data, False)
+        assert len(held_out(by_vae, ~by_vae, data, True)[1]) == 8
+        for name in ("seed", "length", "return"):
+            other = SimpleNamespace(table={**data.table, name: data.table[name] + 1}, lengths=data.lengths)
+            other.identities = Dataset.identities.__get__(other)
+            assert not split_by_sight(vae, other, "V").any()
+
+
+def test_a_grown_data_set_is_not_new(pipeline: Path, tmp_path: Path) -> None:
+    """Another fingerprint (more episodes, another mix, another version) hid that its drives were trained on."""
+    write_index(tmp_path, sorted((pipeline / "frames" / "shards").iterdir()) * 2, {"policy": "another way to say it"})
+    _, vae = load_weights(pipeline / "vae", "vae")
+    with open_frames(tmp_path) as grown:
+        assert grown.fingerprint() != vae["data"]
+        seen = split_by_sight(vae, grown, "V")
+        assert np.flatnonzero(seen[:8]).tolist() == split_episodes(8, 0.1, 0)[0].tolist() and (seen[:8] == seen[8:]).all()
+
+
+def test_what_weights_began_with_counts(pipeline: Path) -> None:
+    _, vae = load_weights(pipeline / "vae", "vae")
+    unseen = split_episodes(8, 0.1, 0)[1]
+    with open_frames(pipeline / "frames") as data:
+        on = trained_on(data, unseen, vae)
+        assert split_by_sight({"trained_on": on}, data, "V").all()
+        assert split_by_sight({"trained_on": trained_on(data, unseen, None)}, data, "V").sum() == len(unseen)
+        unknown = trained_on(data, unseen, {"kind": "vae"})  # of an older version
+        assert not split_by_sight({"trained_on": unknown}, data, "V").any()
+
+
+def test_freeze_takes_v_and_m_of_a_world(pipeline: Path, tmp_path: Path) -> None:
+    here("freeze", "--vae", pipeline / "world", "--rnn", pipeline / "world", "--data", pipeline / "frames",
+         "--out", tmp_path / "world", "--precision", "fp32", "--force")
+    for name in ("vae.h5", "rnn.h5"):
+        assert (tmp_path / "world" / name).read_bytes() == (pipeline / "world" / name).read_bytes()
+
+
+def test_a_freeze_that_fails_leaves_the_world_whole(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = copied / "world"
+    before = {path.name: path.read_bytes() for path in world.iterdir()}
+    (world / ".wm_mpi-torn.tmp").mkdir()  # of one that was killed
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("wm_mpi.freeze.draw_samples", fail)
+    said = refuse_here("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames",
+                       "--out", world, "--precision", "fp32", "--force")
+    assert f"{world} cannot be written: Input/output error" in said
+    assert {path.name: path.read_bytes() for path in world.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["vae", "rnn"])
+def test_weights_that_are_not_finite_are_refused(kind: str, copied: Path) -> None:
+    """Also with --force, which is for gates."""
+    path = copied / kind / "weights.h5"
+    arrays, about = load_arrays(path, "")
+    name = sorted(arrays)[0]
+    arrays[name].flat[0] = np.nan
+    save_arrays(path, arrays, about)
+    said = refuse_here("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames",
+                       "--out", copied / "new", "--force")
+    assert f"{path}: {name} has numbers that are not finite" in said and not (copied / "new").exists()
 
 
 def test_drives_are_rows_of_the_data(pipeline: Path) -> None:

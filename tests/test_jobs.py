@@ -335,6 +335,7 @@ def test_flags_reach_es_as_they_were_typed(cloud: Cloud) -> None:
 LONG = (*TOY, "--generations", "300", "--eval-every", "100")
 
 
+@pytest.mark.slow
 def test_a_vm_from_boot_to_its_deletion(real_cloud: Cloud, tmp_path: Path) -> None:
     """Preempted in the middle, created again, restored: the same numbers as in one go on this machine."""
     cloud = real_cloud
@@ -411,6 +412,7 @@ def test_a_run_that_fails_on_the_vm(real_cloud: Cloud) -> None:
     assert real_cloud.file("run/metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_vm_saves_as_it_goes_and_stops_before_its_time_is_over(real_cloud: Cloud) -> None:
     """Old checkpoints leave the bucket when new ones are there; files that are being written stay at home."""
     real_cloud.file("").mkdir(parents=True)
@@ -480,7 +482,6 @@ def test_training_on_one_machine(pipeline: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "evaluation.json").read_text() == verdict
 
 
-@pytest.mark.alone
 def test_training_stops_when_asked_and_goes_on(tmp_path: Path) -> None:
     env = {**ENVIRONMENT, "OUT": str(tmp_path / "run"), "RANKS": "2", "DOCTOR": "no"}
     command = ["bash", str(ROOT / "jobs" / "gce_train.bash"), *LONG[1:]]

@@ -16,7 +16,7 @@ from striking import Job
 
 from wm_mpi.__main__ import RANKED
 from wm_mpi.errors import UserError
-from wm_mpi.launch import command_line
+from wm_mpi.launch import command_line, survives
 
 WM = (sys.executable, "-m", "wm_mpi")
 ENDLESS = ("--env", "toy", "--preset", "smoke", "--popsize", 16, "--generations", 1_000_000)
@@ -48,6 +48,7 @@ def launched(*arguments: str, env: dict[str, str] | None = None, program: tuple[
     (OPEN_MPI_5, ["--oversubscribe", "--bind-to", "none", "-x", "OMP_NUM_THREADS", "-x", "PATH", "--with-ft", "ulfm",
                   "--prtemca", "oob_tcp_keepalive_time", "0"]),
     (OPEN_MPI_4, ["--oversubscribe", "--bind-to", "none", "-x", "OMP_NUM_THREADS", "-x", "PATH"]),
+    ("mpirun (Open MPI) 5.0.10", ["--oversubscribe", "--bind-to", "none", "-x", "OMP_NUM_THREADS", "-x", "PATH"]),
     (MPICH, ["-bind-to", "none"]), ("Intel(R) MPI Library", []), ("slurm 23.02", [])])
 def test_flags_of_each_mpi(version: str, expected: list[str], tmp_path: Path) -> None:
     started = line(version, tmp_path, "-np", "3", "es", "--out", "x", WM_MPI_FLAGS="--mca a b")
@@ -111,6 +112,17 @@ def test_help_and_other_programs(program: tuple[str, ...]) -> None:
     assert "rank 0, which only waits" in launched("--help", program=program).stdout
     done = launched("-np", "2", "sh", "-c", "echo $OMPI_COMM_WORLD_SIZE", program=program)
     assert done.returncode == 0 and done.stdout.split() == ["2", "2"], done.stderr
+
+
+@pytest.mark.parametrize("version,promised,kept", [
+    ("5.0.11", "1", True), ("5.0.11rc1", "1", True), ("5.1.0", "true", True), ("6.0.0a1", "1", True), ("", "1", True),
+    ("5.0.10", "1", False), ("5.0.8", "1", False), ("4.1.4", "1", False), ("5.0.11", "0", False), ("5.0.11", "", False)])
+def test_a_promise_of_ulfm_counts_from_the_version_that_keeps_it(version: str, promised: str, kept: bool,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """5.0.8 to 5.0.10 promise it, also in ompi_info: no rank hears of a death, and the end takes 10 seconds."""
+    monkeypatch.setenv("OMPI_MCA_mpi_ft_enable", promised)
+    monkeypatch.setenv("OMPI_VERSION", version)
+    assert survives() is kept
 
 
 def test_nothing_heavy_is_loaded() -> None:

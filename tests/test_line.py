@@ -1,6 +1,8 @@
 """The way in: a line with nothing on it trains, bad ones are refused at once, and an installed package needs no clone."""
 
 import dataclasses
+import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -199,6 +201,39 @@ def test_a_missing_extra_is_named(arguments: tuple, extra: str, base: dict[str, 
     assert not (tmp_path / "x.mp4").exists() and not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.parametrize("settings,asked", [({"KERAS_BACKEND": "tensorflaw"}, "KERAS_BACKEND asks for the Keras backend "),
+                                            ({"KERAS_BACKEND": "numpy"}, "KERAS_BACKEND asks for the Keras backend "),
+                                            ({"KERAS_BACKEND": ""}, "keras.json asks for the Keras backend 'theano'")])
+def test_a_keras_backend_that_cannot_train_is_a_sentence(settings: dict[str, str], asked: str, tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text('{"backend": "theano"}')
+    said = refuse("encode", env={"KERAS_HOME": str(tmp_path), **settings}, cwd=tmp_path)
+    assert asked in said and said.endswith("tensorflow, jax or torch: set KERAS_BACKEND=tensorflow")
+
+
+def test_a_keras_backend_that_is_not_installed_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")  # importing it fails
+    said = refuse("encode", cwd=tmp_path, env={"KERAS_BACKEND": "torch", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert said.endswith("the package torch, which is not installed: pip install torch, or set KERAS_BACKEND=tensorflow")
+
+
+@pytest.mark.parametrize("settings", [
+    '{"floatx": "float16", "epsilon": 0.5, "image_data_format": "channels_first", "backend": "tensorflow"}',
+    '{"floatx": "int8", "epsilon": 0, "image_data_format": "upside down"}', "[1]", '{"floatx"'])
+def test_of_kerass_settings_only_the_backend_counts(settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Keras reads them when it is first imported, without importing all of it again."""
+    models = importlib.import_module("wm_mpi.models")
+    (tmp_path / "keras.json").write_text(settings)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with models._own_settings():
+        keras = importlib.util.find_spec("keras.src.backend.config")
+        config = importlib.util.module_from_spec(keras)
+        keras.loader.exec_module(config)
+    assert (config.floatx(), config.epsilon(), config.image_data_format()) == ("float32", 1e-7, "channels_last")
+    assert config.backend() == "tensorflow" and os.environ["KERAS_HOME"] == str(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["keras.json"] and (tmp_path / "keras.json").read_text() == settings
+
+
 def test_extras_are_those_of_the_package() -> None:
     setup = (ROOT / "setup.py").read_text()
     for fix in PACKAGES.values():
@@ -215,6 +250,7 @@ def test_commands_work_beside_a_clone_of_the_package_s_name(tmp_path: Path) -> N
         assert done.returncode == 2 and "unrecognized options: --no-such-flag" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_a_wheel_needs_no_clone(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True,
                    capture_output=True)

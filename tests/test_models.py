@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import ENVIRONMENT, ROOT, command, here, refuse, refuse_here, succeed
+from tensorboardX.proto import event_pb2
 
 from wm_mpi.batches import Batch
 from wm_mpi.datasets import load_arrays, open_frames
@@ -117,6 +118,40 @@ def test_training_learns_and_resumes_exactly(tmp_path: Path) -> None:
     for name, value in get_weights(straight.model).items():
         np.testing.assert_array_equal(value, get_weights(second.model)[name], err_msg=name)
     assert list((tmp_path / "a" / "tensorboard").iterdir())
+
+
+def board(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """Scalars by name as TensorBoard shows them: (step, value) of files in the order of their names, where the start of a
+    session hides what came before it from its step on."""
+    scalars: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(directory.iterdir()):
+        data = path.read_bytes()
+        while data:
+            size = int.from_bytes(data[:8], "little")
+            record, data = event_pb2.Event.FromString(data[12:12 + size]), data[16 + size:]
+            if record.session_log.status == event_pb2.SessionLog.START:
+                scalars = {name: [each for each in values if each[0] < record.step] for name, values in scalars.items()}
+            for value in record.summary.value:
+                scalars.setdefault(value.tag, []).append((record.step, value.simple_value))
+    return scalars
+
+
+def test_tensorboard_shows_every_epoch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All within one second, and with an epoch that a crash before its checkpoint has repeated."""
+    second = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: second + time.monotonic() % 1)
+
+    def train(epochs: range) -> list[dict]:
+        trainer = Trainer(Vae(), 1e-3, tmp_path)
+        trainer.rewind_history(epochs[0] - 1)
+        batch = Batch({"frames": np.full((1, 64, 64, 3), epochs[0], np.uint8)}, np.arange(1))
+        return [trainer.epoch(epoch, 5, iter([batch]), 1, iter([batch]), 1, str) for epoch in epochs]
+
+    rows = train(range(1, 4))[:2] + train(range(3, 6))
+    shown = board(tmp_path / "tensorboard")
+    assert shown.keys() == rows[0].keys() - {"epoch"}
+    for name, values in shown.items():
+        assert values == [(row["epoch"], pytest.approx(row[name])) for row in rows]
 
 
 def test_nan_stops_and_names_the_batch(tmp_path: Path) -> None:

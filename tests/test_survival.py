@@ -30,7 +30,6 @@ def finish(run: Path, undisturbed: Path, ranks: int = 3) -> None:
     same(undisturbed, run)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("victims", [(1,), (1, 3), (2, 3)], ids=str)
 def test_workers_killed_at_random_moments(victims: tuple[int, ...], undisturbed: Path, tmp_path: Path) -> None:
     """kill -9 of 1 of 3 and of 2 of 3, one after the other."""
@@ -47,7 +46,6 @@ def test_workers_killed_at_random_moments(victims: tuple[int, ...], undisturbed:
     same(undisturbed, run)
 
 
-@pytest.mark.alone
 def test_a_stopped_worker_is_played_around(undisturbed: Path, tmp_path: Path) -> None:
     """SIGSTOP: the run goes on at once, and ends although that rank never will."""
     run = tmp_path / "run"
@@ -61,7 +59,6 @@ def test_a_stopped_worker_is_played_around(undisturbed: Path, tmp_path: Path) ->
     same(undisturbed, run)
 
 
-@pytest.mark.alone
 def test_a_stopped_worker_comes_back(undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with Job(CHAOS, "hasty", "-", "--", *OPTIONS, "--generations", 4000, "--out", run, ranks=3) as job:
@@ -101,7 +98,6 @@ def test_everything_killed_while_a_checkpoint_is_written(ranks: int, undisturbed
     finish(run, undisturbed)
 
 
-@pytest.mark.alone
 def test_rank_0_killed_at_random_moments(undisturbed: Path, tmp_path: Path) -> None:
     """The workers end by themselves, and the next start goes on."""
     moments, run = random.Random(0), tmp_path / "run"
@@ -119,7 +115,6 @@ def test_rank_0_killed_at_random_moments(undisturbed: Path, tmp_path: Path) -> N
     finish(run, undisturbed)
 
 
-@pytest.mark.alone
 def test_without_workers_rank_0_ends_with_a_status_of_its_own(undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with Job("es", *FULL, "--out", run, ranks=3) as job:
@@ -158,7 +153,6 @@ def test_a_task_that_kills_whoever_plays_it_is_named(tmp_path: Path) -> None:
     assert "Task(candidate=7, seed=EpisodeSeed(" in said and "has ended 3 ranks" in said
 
 
-@pytest.mark.alone
 def test_two_answers_that_differ_stop_the_run(tmp_path: Path) -> None:
     """A rank stands still while its tasks are played by others, then comes back with other numbers."""
     with Job(CHAOS, "lie", 2, "--", *OPTIONS, "--popsize", 3, "--generations", 100_000, "--out", tmp_path / "run",
@@ -172,7 +166,7 @@ def test_two_answers_that_differ_stop_the_run(tmp_path: Path) -> None:
                     break
                 time.sleep(0.05)
         status, said = job.end(timeout=10)
-    assert status == 2 and "hosts must compute alike" in said, said
+    assert status == 2 and "although both compute alike to the last bit" in said, said
 
 
 @pytest.mark.alone

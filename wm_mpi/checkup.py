@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from wm_mpi.cli import rank_of_launcher
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.pool import Indexed, Tasks
+from wm_mpi.machine import available_memory, cores
+from wm_mpi.pool import FAR, Arithmetic, Indexed, Tasks
 from wm_mpi.rollout import Rollout, Task, make_policy
 from wm_mpi.rundir import PACKAGES, environment
 from wm_mpi.seeding import track_seed
@@ -46,24 +48,30 @@ class Facts(NamedTuple):
     cores: frozenset[int]
     """The cores that it may run on."""
     host_cores: int
+    quota: float
+    """How many cores' worth of time it may use, with all that share its quota."""
     threads: tuple[str, ...]
-    """Thread settings that are not 1."""
+    """Libraries that use more threads than one, and settings that say so."""
     packages: tuple[tuple[str, str], ...]
     probe_seen: bool
     """Whether it sees the file that rank 0 has put into the output directory."""
+    arithmetic: Arithmetic
+    """What it computes with."""
     start_seconds: float
     """From nothing to a built worker."""
     frames_per_second: float
     resident: int
     """Memory (bytes)."""
     available: int
-    """Memory that its host still has (bytes)."""
+    """Memory that its host, or its container, still has (bytes)."""
 
 
 class Examiner:
     """A rank's worker: plays for some seconds as ``es`` would, then tells its facts."""
 
     capacity = 1
+    arithmetic = None
+    """What ranks tell differs by nature."""
 
     def __init__(self, spec: EnvSpec, world: str | None, width: int, seconds: float, probe: Path) -> None:
         """Build what ``es`` would build.
@@ -89,10 +97,17 @@ class Examiner:
     def _facts(self, frames_per_second: float) -> Facts:
         about = environment()
         return Facts(rank_of_launcher(), about["host"], about["cpu"], frozenset(os.sched_getaffinity(0)),
-                     about["cpus"],
-                     tuple(f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name, "1") != "1"),
-                     tuple(about["packages"].items()), self._probe.exists(), self._start, frames_per_second,
-                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, _available_memory())
+                     about["cpus"], cores(),
+                     threads(), tuple(about["packages"].items()), self._probe.exists(), self._rollout.arithmetic,
+                     self._start, frames_per_second,
+                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, available_memory())
+
+
+def threads() -> tuple[str, ...]:
+    """Libraries of this process that use more threads than one, and settings that say so."""
+    settings = tuple(f"{name}={os.environ[name]}" for name in THREADS if os.environ.get(name, "1") != "1")
+    return settings + tuple(f"{each['internal_api']} with {each['num_threads']} threads" for each in threadpool_info()
+                            if each["num_threads"] > 1)
 
 
 class _Stopwatch:
@@ -116,11 +131,6 @@ class _Stopwatch:
         return time.perf_counter() < self._until and self._outer.wanted()
 
 
-def _available_memory() -> int:
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-
-
 def by_host(facts: Iterable[Facts]) -> dict[str, list[Facts]]:
     """The ranks of each host, in order."""
     hosts: dict[str, list[Facts]] = defaultdict(list)
@@ -138,18 +148,22 @@ def judge(facts: Sequence[Facts], rank_0_host: str) -> list[Finding]:
 
 
 def _cores(host: str, ranks: list[Facts]) -> Finding:
-    cores = frozenset().union(*(each.cores for each in ranks))
+    usable = frozenset().union(*(each.cores for each in ranks))
     unbound = "wm-mpi launch in the place of mpirun, or mpirun --bind-to none"
     crowd = _crowd(ranks)
     if crowd:
         return Finding("FAIL", "binding", f"{host}: ranks {', '.join(map(str, crowd))} are bound to the same core", unbound)
-    if len(cores) >= len(ranks):
-        return Finding("ok", "cores", f"{host}: {len(ranks)} playing on {len(cores)} cores")
-    if len(cores) < ranks[0].host_cores:
-        return Finding("FAIL", "binding", f"{host}: {len(ranks)} playing may use {len(cores)} of "
+    quota = min(each.quota for each in ranks)
+    if quota < min(len(ranks), len(usable)):
+        return Finding("warning", "cores", f"{host}: {len(ranks)} playing share {quota:g} cores: a container's or a batch "
+                       "system's quota", f"ask for more, or start {max(1, int(quota))} a host, plus rank 0")
+    if len(usable) >= len(ranks):
+        return Finding("ok", "cores", f"{host}: {len(ranks)} playing on {len(usable)} cores")
+    if len(usable) < ranks[0].host_cores:
+        return Finding("FAIL", "binding", f"{host}: {len(ranks)} playing may use {len(usable)} of "
                        f"{ranks[0].host_cores} cores", unbound)
-    return Finding("warning", "cores", f"{host}: {len(ranks)} playing share {len(cores)} cores",
-                   f"start {len(cores)} a host, plus rank 0, which only waits")
+    return Finding("warning", "cores", f"{host}: {len(ranks)} playing share {len(usable)} cores",
+                   f"start {len(usable)} a host, plus rank 0, which only waits")
 
 
 def _crowd(ranks: list[Facts]) -> list[int]:
@@ -162,10 +176,10 @@ def _crowd(ranks: list[Facts]) -> list[int]:
 
 
 def _threads(host: str, ranks: list[Facts]) -> Finding:
-    threads = sorted({setting for each in ranks for setting in each.threads})
-    if threads:
-        return Finding("warning", "threads", f"{host}: {', '.join(threads)}: ranks will fight for cores, and may round "
-                       "differently", f"unset {' '.join(setting.split('=')[0] for setting in threads)}")
+    many = sorted({each for rank in ranks for each in rank.threads})
+    if many:
+        return Finding("warning", "threads", f"{host}: {', '.join(many)}: ranks will fight for cores, and may round "
+                       "differently", f"unset {' '.join(name for name in THREADS if name in os.environ) or THREADS[0]}")
     return Finding("ok", "threads", f"{host}: one a rank")
 
 
@@ -198,10 +212,15 @@ def _alike(facts: Sequence[Facts]) -> Finding:
     if different:
         return Finding("FAIL", "versions", f"hosts have different packages: {', '.join(different)}",
                        "pip install -c constraints.txt on every host, or one virtual environment on a shared file system")
-    cpus = sorted({each.cpu for each in facts})
-    if len(cpus) > 1:
-        return Finding("warning", "processors", f"several kinds: {'; '.join(cpus)}",
-                       "results can differ in the last digits between kinds: use one kind to repeat a run to the digit")
+    kinds = list({each.arithmetic: each for each in facts}.values())
+    if len(kinds) > 1:
+        off = max(kinds[0].arithmetic.apart(each.arithmetic) for each in kinds[1:])
+        text = f"{len(kinds)} kinds: {'; '.join(f'{each.arithmetic.on} (rank {each.rank})' for each in kinds)}"
+        if not off <= FAR:
+            return Finding("FAIL", "processors", f"{text}: the same calculation is {off:.2g} off, so that es will stop",
+                           "the same packages and the same world on all hosts")
+        return Finding("warning", "processors", f"{text}: the same calculation differs by {off:.2g}",
+                       "runs go on, but another start may give other last digits: use one kind to repeat a run to the digit")
     return Finding("ok", "versions", f"the same packages and processors everywhere (numpy "
                    f"{importlib.metadata.version('numpy')}, onnxruntime {importlib.metadata.version('onnxruntime')})")
 

@@ -23,8 +23,9 @@ from wm_mpi.policy import Policy
 from wm_mpi.pool import Pool, Tasks, open_pool
 from wm_mpi.progress import Progress, log
 from wm_mpi.recording import EpisodeRecorder
-from wm_mpi.rollout import Rollout, Task, make_policy
+from wm_mpi.rollout import Played, Rollout, Task, make_policy, require_finite
 from wm_mpi.rundir import RunDir, begin_directory, read_json
+from wm_mpi.schema import Collected
 from wm_mpi.seeding import Stream, episode_seed
 from wm_mpi.trained import load_trained
 
@@ -45,7 +46,7 @@ def refuse_fewer(out: Path, config: CollectConfig) -> None:
         UserError: fewer episodes than before.
     """
     if (out / "config.json").exists():
-        before = read_json(out / "config.json", "delete the directory or restore the file").get("episodes", 0)
+        before = read_json(out / "config.json", Collected, "delete the directory or restore the file")["episodes"]
         if before > config.episodes:
             raise UserError(f"{out} is for {before} episodes, --episodes {config.episodes} would throw some away: give the "
                             "same or more, or another --out")
@@ -68,8 +69,9 @@ def collect(config: CollectConfig, pool: Pool, parameters: npt.NDArray[np.float6
     with Progress(None, config.episodes, config.episodes - len(missing)) as progress:
         tasks = [Task(0, episode_seed(config.seed, Stream.COLLECTION, 0, number)) for number in missing]
 
-        def arrived(_: int, played: Any) -> None:
+        def arrived(position: int, played: Played) -> None:
             nonlocal frames
+            require_finite(tasks[position], played)
             frames += played.frames
             progress.advance()
 
@@ -117,7 +119,7 @@ class Collector:
         policy, self._parameters = _policy(config)
         self._recorder = EpisodeRecorder(config.width, lambda number: _episode(config, number))
         self._rollout = Rollout(make_env(spec, config.width), policy, recorder=self._recorder)
-        self.capacity = config.width
+        self.capacity, self.arithmetic = config.width, self._rollout.arithmetic
 
     def run(self, shared: tuple[str, Any], tasks: Tasks) -> Iterator[tuple[int, Any]]:
         """Play tasks (``shared`` names the episodes' numbers) or pack shards."""

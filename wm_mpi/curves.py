@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.charts import Axis, Colour, Kind, Mark, axis, chart, compact
-from wm_mpi.findings import Findings, Latents, Rows, published
+from wm_mpi.findings import Findings, Latents, Row, Rows, published
 from wm_mpi.verdict import SOLVED_MEAN, interval_in_words
 
 ACTIVE = 0.01
@@ -98,7 +98,7 @@ def judgements(findings: Findings) -> str:
     return '<div class="row">' + "".join(histogram(row, name) for name, row in newest.items()) + "</div>" if newest else ""
 
 
-def histogram(row: dict, name: str) -> str:
+def histogram(row: Row, name: str) -> str:
     """How often which return came, with the mean."""
     returns, mean = np.array(row["returns"]), row["mean"]
     edges = bins(returns)

@@ -14,6 +14,7 @@ the place of frames and copies the rest.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -31,6 +32,7 @@ from h5py._objects import phil
 
 from wm_mpi.errors import UserError
 from wm_mpi.rundir import atomic_path
+from wm_mpi.schema import Frames, Latents, Value, checked
 from wm_mpi.terminal import quoted
 
 FORMAT = 1
@@ -38,6 +40,8 @@ CHUNK = 32
 """Frames a chunk: 384 KiB raw, the unit of compression and of reading."""
 LATENT_BYTES = 32 * 2 * 2 + 3 * 4 + 4 + 1
 """Of one step in latents.h5."""
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+"""What h5py and JSON raise on files that are torn, or something else."""
 STEP_FIELDS = ("actions", "rewards", "terminated")
 TABLE = {"number": np.int64, "start": np.int64, "length": np.int64, "seed": np.int64, "return": np.float64}
 
@@ -83,10 +87,28 @@ def write_episode(path: Path, episode: Episode) -> None:
 
 
 def read_episode(path: Path) -> Episode:
-    """Read what ``write_episode`` wrote."""
-    with h5py.File(path, "r") as file:
-        return Episode(int(file.attrs["number"]), int(file.attrs["seed"]), file["frames"][:],
-                       *(file[name][:] for name in STEP_FIELDS))
+    """Read what ``write_episode`` wrote.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return Episode(int(file.attrs["number"]), int(file.attrs["seed"]), file["frames"][:],
+                           *(file[name][:] for name in STEP_FIELDS))
+    except UNREADABLE as error:
+        raise UserError(f"{path} is damaged ({_reason(error)}): delete it and run the same collect command again") from None
+
+
+def _check_table(table: Mapping[str, npt.NDArray]) -> None:
+    """Refuse tables of episodes that do not follow one another.
+
+    Raises:
+        ValueError: they do not.
+    """
+    starts, lengths = table["start"], table["length"]
+    if not len(starts) or not np.array_equal(starts, np.cumsum(lengths) - lengths) or lengths.min() < 1:
+        raise ValueError("its table of episodes does not fit together")
 
 
 def write_shard(path: Path, episodes: Iterable[Path]) -> None:
@@ -131,7 +153,7 @@ def check_shard(path: Path, frames: int | None = None) -> int:
         with h5py.File(path, "r") as file:
             held = min(len(file[name]) for name in ("frames", *STEP_FIELDS))
             expected = int(np.sum(file["episodes/length"][:]))
-    except (OSError, KeyError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} is truncated or damaged ({_reason(error)}): {fix}") from None
     expected = expected if frames is None else frames
     if held != expected:
@@ -192,21 +214,25 @@ class Dataset:
         """
         self.directory = Path(directory)
         self.path = self.directory / name
-        made_by = {"frames.h5": "collect", "latents.h5": "encode"}[name]
+        made_by, schema = {"frames.h5": ("collect", Frames), "latents.h5": ("encode", Latents)}[name]
         if not self.path.exists():
             raise UserError(f"{self.path} does not exist: run python -m wm_mpi.{made_by} --out "
                             f"{quoted(self.directory)} first")
-        try:
-            self._file = h5py.File(self.path, "r")
-            self.table = {column: self._file[f"episodes/{column}"][:] for column in TABLE}
-            self.about: dict[str, Any] = json.loads(self._file.attrs["about"])
-        except (OSError, KeyError, json.JSONDecodeError) as error:
-            raise UserError(f"{self.path} is damaged ({_reason(error)}): run {made_by} again") from None
-        if "shards" in self._file:  # HDF5 itself reads zeros where a shard is missing
-            self._shards, lengths = self.shards(), self._file["shards/length"][:]
-            self._ends = np.cumsum(lengths)
-            for shard, length in zip(self._shards, lengths, strict=True):
-                check_shard(shard, int(length))
+        with contextlib.ExitStack() as on_failure:
+            try:
+                self._file = on_failure.enter_context(h5py.File(self.path, "r"))
+                self.table = {column: self._file[f"episodes/{column}"][:].astype(dtype) for column, dtype in TABLE.items()}
+                about = json.loads(self._file.attrs["about"])
+                shards = self.shards() if name == "frames.h5" else []
+                self._ends = np.cumsum(self._file["shards/length"][:] if shards else [])
+                _check_table(self.table)
+            except UNREADABLE as error:
+                raise UserError(f"{self.path} is damaged ({_reason(error)}): run {made_by} again") from None
+            self.about: dict[str, Any] = checked(about, schema, str(self.path), f"run {made_by} again")  # type: ignore
+            self._shards = shards
+            for shard, length in zip(shards, np.diff(self._ends, prepend=0), strict=True):
+                check_shard(shard, int(length))  # HDF5 itself reads zeros where one is missing
+            on_failure.pop_all()
 
     def __enter__(self) -> "Dataset":
         return self
@@ -262,9 +288,15 @@ class Dataset:
             row = upto
         return frames
 
+    def identities(self) -> npt.NDArray[np.uint64]:
+        """A number for each episode that tells it from all others, whatever data set it is in, shape (E,)."""
+        rows = np.stack([self.table[column].astype("<f8").view("<u8") if column == "return" else
+                         self.table[column].astype("<u8") for column in ("seed", "length", "return")], axis=1)
+        return np.array([int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in rows],
+                        np.uint64)
+
     def fingerprint(self, **more: str) -> str:
         """Identity of the data set: its episodes, and how they were made; ``vae`` gives that of their latents."""
-        import hashlib
         digest = hashlib.sha256(json.dumps({**self.about, **more}, sort_keys=True).encode())
         for column in ("seed", "length", "return"):
             digest.update(np.ascontiguousarray(self.table[column]).tobytes())
@@ -309,11 +341,18 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.ArrayLike], about: Mapping[
             file.create_dataset(name, data=np.asarray(value), **(packing if np.ndim(value) else {}))
 
 
-def load_arrays(path: Path, what: str) -> tuple[dict[str, npt.NDArray], dict[str, Any]]:
-    """Read what ``save_arrays`` wrote; ``what`` tells in an error how to get the file.
+def load_arrays(path: Path, what: str, schema: type[Value] = dict,  # type: ignore[assignment]
+                vectors: Sequence[str] = ()) -> tuple[dict[str, npt.NDArray], Value]:
+    """Read what ``save_arrays`` wrote.
+
+    Args:
+        path: the file.
+        what: tells in an error how to get the file.
+        schema: what must be recorded with the arrays.
+        vectors: names of arrays that must be there, of one dimension, each number finite.
 
     Raises:
-        UserError: missing or damaged.
+        UserError: missing, damaged, or something else.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist: {what}")
@@ -326,9 +365,15 @@ def load_arrays(path: Path, what: str) -> tuple[dict[str, npt.NDArray], dict[str
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
-            return arrays, json.loads(file.attrs["about"])
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+            about = json.loads(file.attrs["about"])
+    except UNREADABLE as error:
         raise UserError(f"{path} is damaged ({_reason(error)}): {what}") from None
+    for name in vectors:
+        if name not in arrays or arrays[name].ndim != 1 or arrays[name].dtype.kind != "f":
+            raise UserError(f"{path} is of another version, or damaged (it has no vector {name}): {what}")
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{path}: {name} has numbers that are not finite, the run has diverged: {what}")
+    return arrays, checked(about, schema, str(path), what)
 
 
 @contextlib.contextmanager

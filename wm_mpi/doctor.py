@@ -21,7 +21,7 @@ from wm_mpi.checkup import PROBE, Examiner, Facts, Finding, judge
 from wm_mpi.cli import rank_of_launcher
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.errors import EXIT_BUG, UserError
-from wm_mpi.launch import STATUS_FILE
+from wm_mpi.launch import STATUS_FILE, TELLING
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
 from wm_mpi.progress import Progress, log
 from wm_mpi.rundir import explained
@@ -161,7 +161,8 @@ def survival(pool: Pool) -> Finding:
         return Finding("ok", "survival", "one rank plays: if it dies, run the same command again")
     if not survives():
         return Finding("warning", "survival", "the death of a rank ends the job (and running it again goes on)",
-                       "wm-mpi launch in the place of mpirun, with Open MPI 5 (pip install 'wm_mpi[mpi]')")
+                       f"wm-mpi launch in the place of mpirun, with Open MPI {'.'.join(map(str, TELLING))} or later "
+                       "(pip install 'wm_mpi[mpi]')")
     seconds = pool.drill()
     if seconds is None:
         return Finding("FAIL", "survival", "a killed rank went unnoticed although ULFM is promised",

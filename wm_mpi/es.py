@@ -6,11 +6,9 @@ from wm_mpi.config import EsConfig
 if __name__ == "__main__":
     run_command("es", EsConfig)
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +20,9 @@ from wm_mpi.history import Batch, Generation, History
 from wm_mpi.policy import load_manifest
 from wm_mpi.pool import Pool, open_pool
 from wm_mpi.progress import Progress, log
-from wm_mpi.rollout import TOY_PARAMETERS, Played, Task, make_rollout
+from wm_mpi.rollout import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
 from wm_mpi.rundir import RunDir, describe_place
+from wm_mpi.schema import Manifest, Start
 from wm_mpi.seeding import Stream, episode_seed
 from wm_mpi.strategy import Strategy
 from wm_mpi.terminal import quoted
@@ -49,7 +48,7 @@ def introduce(config: EsConfig) -> None:
         log.info(f"watch it: python -m wm_mpi.watch --run {quoted(config.out)} --serve 8000")
 
 
-def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] | None) -> None:
+def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None) -> None:
     """The ES loop: ask, play, tell, validate, save."""
     run = RunDir(config.out)
     if not run.checkpoint_files():
@@ -82,7 +81,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: dict[str, Any] 
           f"next: python -m wm_mpi.evaluate --run {quoted(run.path)}")
 
 
-def begin(init: str | None, manifest: dict[str, Any] | None) -> npt.NDArray[np.float64]:
+def begin(init: str | None, manifest: Manifest | None) -> npt.NDArray[np.float64]:
     """Where the search begins, shape (parameters,): at zero, or with the parameters of a refit file or a champion.
 
     Raises:
@@ -91,9 +90,10 @@ def begin(init: str | None, manifest: dict[str, Any] | None) -> npt.NDArray[np.f
     if init is None:
         return np.zeros(TOY_PARAMETERS if manifest is None else manifest["shapes"]["parameters"])
     path = RunDir(init).champion if Path(init).is_dir() else Path(init)
-    arrays, about = load_arrays(path, "give --init the file of refit, or the directory of an es run with a champion")
+    arrays, about = load_arrays(path, "give --init the file of refit, or the directory of an es run with a champion", Start,
+                                ("parameters",))
     found, wanted = about.get("world_sha256"), None if manifest is None else manifest["files"]["policy.onnx"]
-    if "parameters" not in arrays or found != wanted:
+    if found != wanted:
         raise UserError(f"--init {init} does not fit, it is for world {str(found)[:12]}, not {str(wanted)[:12]}: carry it "
                         "over with python -m wm_mpi.refit")
     return arrays["parameters"]
@@ -137,10 +137,7 @@ class Player:
 
         def arrived(position: int, played: Played) -> None:
             index = missing[position]
-            if not math.isfinite(played.total):
-                raise UserError(f"candidate {tasks[index].candidate} of generation {generation} has the return "
-                                f"{played.total} on track {tasks[index].seed.track}: the environment or the world gives "
-                                "numbers that are not finite; check them, then run the same command again")
+            require_finite(tasks[index], played)
             known[index] = played
             self.history.note(generation, stream.name.lower(), index, played)
             self.progress.advance(int(stream is Stream.TRAINING), stream.name.lower())

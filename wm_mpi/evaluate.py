@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from wm_mpi.envs import display
 from wm_mpi.errors import UserError
-from wm_mpi.pool import Indexed, Tasks, open_pool
+from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
 from wm_mpi.progress import Progress, log
-from wm_mpi.rollout import Rollout, Task, make_rollout
+from wm_mpi.rollout import Rollout, Task, make_rollout, require_finite
 from wm_mpi.rundir import append_jsonl, beside, check_appendable, check_writable, write_json
 from wm_mpi.trained import Trained, judged_tracks, load_trained
 from wm_mpi.verdict import Result, compare, describe, describe_pair, judge
@@ -51,6 +51,8 @@ class Stands:
     def __init__(self, builds: Sequence[Callable[[], Rollout]]) -> None:
         self._rollouts = [build() for build in builds]
         self.capacity = max(each.capacity for each in self._rollouts)
+        self.arithmetic = Arithmetic(self._rollouts[0].arithmetic.on, sum(
+            (each.arithmetic.sample for each in self._rollouts), start=()))
 
     def run(self, shared: tuple[int, npt.NDArray[np.float64]], tasks: Tasks) -> Iterator[Indexed]:
         """Play tasks with the parameters [1, parameters] of the run of that number."""
@@ -71,8 +73,10 @@ def main(config: EvaluateConfig) -> None:
         results = []
         with Progress(None, len(seeds) * len(contestants)) as progress:
             for each in contestants:
-                outcome = pool.run((each.number, each.parameters[None]), [Task(0, seed) for seed in seeds],
-                                   lambda *_: progress.advance())
+                tasks = [Task(0, seed) for seed in seeds]
+                outcome = pool.run((each.number, each.parameters[None]), tasks, lambda *_: progress.advance())
+                for task, played in zip(tasks, outcome.results, strict=True):
+                    require_finite(task, played)
                 results.append(judge(outcome.results, each.trained.spec, seeds) | about(config, each))
         report(config, contestants, results)
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.batches import split_episodes
 from wm_mpi.datasets import Dataset
 from wm_mpi.dream import draw
 from wm_mpi.errors import UserError
@@ -15,7 +13,6 @@ from wm_mpi.graph import build_encoder
 from wm_mpi.insight import Forecast, Insight
 from wm_mpi.measures import huber_centre
 from wm_mpi.policy import run_encoder
-from wm_mpi.rundir import read_json
 from wm_mpi.seeding import generator
 
 WINDOWS = 24
@@ -101,30 +98,26 @@ class Dreams:
     """V's z at the last."""
 
 
-def held_out(directory: str, trained_on: str, data: Dataset, vae: str | None = None,
+def held_out(by_vae: npt.NDArray[np.bool_], by_rnn: npt.NDArray[np.bool_], data: Dataset, judged_all_the_same: bool,
              ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Episodes that a model was trained on, and those that it has not seen, by number, sorted.
+    """Episodes for the baseline, and those to judge by, which neither V nor M has seen, by number.
 
     Args:
-        directory: of the training.
-        trained_on: the data set's fingerprint, as recorded with the weights.
-        data: frames; where the model was trained on others, all of them are in both answers.
-        vae: for M, the digest of the V whose latents of ``data`` it was trained on.
+        by_vae: which episodes V has seen in training, shape (E,).
+        by_rnn: which ones M has.
+        data: the drives.
+        judged_all_the_same: judge by all of them if both have seen all.
 
     Raises:
-        UserError: the training's ``config.json`` is missing or damaged.
+        UserError: there is nothing to judge by.
     """
-    episodes = len(data.lengths)
-    if trained_on != (data.fingerprint() if vae is None else data.fingerprint(vae=vae)):
-        return np.arange(episodes), np.arange(episodes)
-    config = read_json(Path(directory) / "config.json", "it tells which episodes were held out: copy it beside weights.h5")
-    return split_episodes(episodes, config["validation"], config["seed"])
-
-
-def shared_episodes(of_vae: npt.NDArray[np.int64], of_rnn: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Episodes in both arrays; M's, which over-fits sooner, where V and M were split so that there are none."""
-    both = np.intersect1d(of_vae, of_rnn)
-    return both if len(both) else of_rnn
+    seen = by_vae | by_rnn
+    if seen.all() and not judged_all_the_same:
+        raise UserError(f"V and M have seen every drive of {data.path} in training, so that nothing can be judged: train "
+                        "both with the same --seed and --validation, or give --data other drives (collect with another "
+                        "--seed)")
+    everything = np.arange(len(seen))
+    return everything[seen] if seen.any() else everything, everything if seen.all() else everything[~seen]
 
 
 def watch_drives(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -> Drives:

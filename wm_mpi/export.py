@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from wm_mpi import schema
 from wm_mpi.card import model_card, unrooted
 from wm_mpi.datasets import load_arrays, save_arrays
 from wm_mpi.errors import UserError
@@ -57,7 +58,8 @@ def is_export(out: Path) -> bool:
 def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
     """Champion, metrics and verdicts of the run; policy, V and M of its world; the card."""
     run, manifest = trained.run, load_manifest(world)
-    rows, evaluations = list(whole_lines(run.metrics)), list(whole_lines(run.evaluations))
+    rows = list(whole_lines(run.metrics, schema.Generation))
+    evaluations = list(whole_lines(run.evaluations, schema.Evaluation))
     for path in (run.champion, run.metrics, world / "policy.onnx", world / "samples.png"):
         shutil.copyfile(path, out / path.name)
     write_text(out / run.evaluations.name, "".join(f"{json.dumps(unrooted(row))}\n" for row in evaluations))
@@ -66,10 +68,11 @@ def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
         halve(world / name, out / name)
     write_json(out / "config.json", unrooted({**trained.settings, "world": out.name, "out": out.name}))
     if run.environment.exists():
-        write_json(out / "environment.json", unrooted(read_json(run.environment, "it tells the run's versions")))
+        write_json(out / "environment.json", unrooted(read_json(
+            run.environment, schema.Environment, "delete it, it only tells the run's versions")))
     manifest = unrooted(manifest)
     manifest["files"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in manifest["files"]}
-    about = load_arrays(run.champion, "")[1]
+    about = load_arrays(run.champion, "let es go on with the run", schema.Champion)[1]
     write_text(out / CARD, model_card(out.name, trained.settings, rows, evaluations, manifest, about, notes))
     write_json(out / MANIFEST, manifest)
 
@@ -80,7 +83,7 @@ def halve(source: Path, target: Path) -> None:
     Raises:
         UserError: a weight is too large for float16.
     """
-    arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again")
+    arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again", schema.Weights)
     with np.errstate(over="ignore"):  # it is said below
         halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
     for name, value in halves.items():

@@ -3,6 +3,7 @@
 import csv
 import functools
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi import schema
 from wm_mpi.datasets import load_arrays, open_latents
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
 from wm_mpi.rundir import RunDir, read_json, whole_lines
 from wm_mpi.trained import complete, open_run, world_of
 
-Rows = list[dict[str, Any]]
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
 SAMPLED = 20_000
 """Of a data set's latents, about so many rows are looked at."""
 RUNS = 20
@@ -42,8 +45,8 @@ class WorldFindings:
     path: Path | None
     missing: str = ""
     """Why there is nothing to see of the world, in a sentence."""
-    manifest: dict[str, Any] = field(default_factory=dict)
-    losses: dict[str, Rows] = field(default_factory=dict)
+    manifest: Row = field(default_factory=dict)
+    losses: Mapping[str, Rows] = field(default_factory=dict)
     """``history.jsonl`` of V ('vae') and M ('rnn')."""
     latents: Latents | None = None
 
@@ -59,12 +62,12 @@ class Findings:
     """All that a report tells."""
 
     run: RunDir
-    config: dict[str, Any]
-    environment: dict[str, Any]
+    config: schema.Settings
+    environment: Row
     rows: Rows
     """``metrics.jsonl``, a row a generation."""
     evaluations: Rows
-    champion: dict[str, Any]
+    champion: Row
     """What is recorded with the champion; empty before the first generation."""
     world: WorldFindings
 
@@ -83,7 +86,7 @@ class Findings:
         return [row for row in self.evaluations if row.get("controller", "mean") == "mean"]
 
     @property
-    def verdict(self) -> dict[str, Any] | None:
+    def verdict(self) -> Row | None:
         """The evaluation that counts most: that of the mean solution over the most tracks, the newest of several."""
         return max(reversed(self.judged), key=lambda row: len(row["returns"]), default=None)
 
@@ -119,13 +122,19 @@ def investigate(directory: str, world: str | None = None) -> Findings:
         UserError: not a run, a damaged file, or ``world`` is not the run's.
     """
     run, config = open_run(directory)
-    environment = read_json(run.environment, "it tells the run's versions") if run.environment.exists() else {}
-    champion = load_arrays(run.champion, "")[1] if run.champion.exists() else {}
-    return Findings(run, config, environment, list(whole_lines(run.metrics)), list(whole_lines(run.evaluations)), champion,
+    environment: Row = read_versions(run) if run.environment.exists() else {}
+    champion: Row = load_arrays(run.champion, "let es go on with it", schema.Champion)[1] if run.champion.exists() else {}
+    rows, evaluations = whole_lines(run.metrics, schema.Generation), whole_lines(run.evaluations, schema.Evaluation)
+    return Findings(run, config, environment, list(rows), list(evaluations), champion,
                     find_world(config, world, world_of(run, config)))
 
 
-def find_world(config: dict[str, Any], given: str | None, recorded: str | None) -> WorldFindings:
+def read_versions(run: RunDir) -> schema.Environment:
+    """Packages and machine of a run."""
+    return read_json(run.environment, schema.Environment, "delete it, it only tells the run's versions")
+
+
+def find_world(config: schema.Settings, given: str | None, recorded: str | None) -> WorldFindings:
     """The world that is ``given``, or else the ``recorded`` one of a run with this ``config``.
 
     Raises:
@@ -147,13 +156,14 @@ def find_world(config: dict[str, Any], given: str | None, recorded: str | None) 
     trained = {model: next((each for each in directories if digest(each / "weights.h5") == manifest["files"][f"{model}.h5"]),
                            None) for model in ("vae", "rnn")}
     if trained["rnn"] is not None and (trained["rnn"] / "config.json").exists():
-        directories.append(Path(read_json(trained["rnn"] / "config.json", "train_rnn writes it")["data"]))
-    losses = {model: [] if each is None else list(whole_lines(each / "history.jsonl")) for model, each in trained.items()}
+        directories.append(Path(read_json(trained["rnn"] / "config.json", schema.Trained, "train_rnn writes it")["data"]))
+    losses = {model: [] if each is None else list(whole_lines(each / "history.jsonl", schema.Epoch))
+              for model, each in trained.items()}
     return WorldFindings(path, "", manifest, losses, next(filter(None, (
         latents_of(each, manifest["vae"]) for each in directories if (each / "latents.h5").exists())), None))
 
 
-def nearby(world: Path, manifest: dict[str, Any]) -> list[Path]:
+def nearby(world: Path, manifest: schema.Manifest) -> list[Path]:
     """Where what a world was made from may lie: in freeze's command line, and beside the world."""
     named = [Path(word) for word in manifest["made_by"]["command"] if Path(word).is_dir()]
     return named + sorted(each for each in world.resolve().parent.iterdir() if each.is_dir())

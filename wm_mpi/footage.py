@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,10 @@ from PIL import Image
 from wm_mpi.curves import figure
 from wm_mpi.datasets import load_arrays
 from wm_mpi.errors import UserError
-from wm_mpi.findings import Findings
+from wm_mpi.findings import Findings, Row
 from wm_mpi.progress import Progress
 from wm_mpi.scene import DreamDrive, Drive, Sight
+from wm_mpi.schema import Champion
 from wm_mpi.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 
 Picture = npt.NDArray[np.uint8]
@@ -57,9 +58,9 @@ def make_footage(findings: Findings, films: int) -> str:
 def played(findings: Findings, films: int) -> str:
     """Films, strips and dreams; some seconds each, with a bar."""
     assert findings.world.path is not None
-    parameters = load_arrays(findings.run.champion, "")[0]["parameters"]
+    parameters = load_arrays(findings.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
     judged = judgement(findings)
-    rules = findings.config if judged is None else findings.config | judged | judged["env"]
+    rules: Mapping[str, Any] = findings.config if judged is None else {**findings.config, **judged, **judged["env"]}
     drive, dream = (kind(str(findings.world.path), parameters, rules["deterministic"], rules["max_frames"],
                          rules["lap_complete_percent"], rules["width"]) for kind in (Drive, DreamDrive))
     assert isinstance(dream, DreamDrive)
@@ -78,7 +79,7 @@ def played(findings: Findings, films: int) -> str:
             f"<h3>Dreams</h3>{dreamt}")
 
 
-def judgement(findings: Findings) -> dict[str, Any] | None:
+def judgement(findings: Findings) -> Row | None:
     """The newest evaluation in our engine, where a drive is the same again."""
     return next((row for row in reversed(findings.judged) if row["env"]["env"] == "fast"), None)
 

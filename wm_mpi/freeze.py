@@ -19,7 +19,7 @@ import numpy.typing as npt
 from wm_mpi.calibration import frames_per_second, quantise_encoder, two_samples
 from wm_mpi.datasets import Dataset, open_frames
 from wm_mpi.errors import UserError
-from wm_mpi.evidence import fit_baseline, forecast_drives, held_out, shared_episodes, watch_drives
+from wm_mpi.evidence import fit_baseline, forecast_drives, held_out, watch_drives
 from wm_mpi.gates import Gate, judge, objection, table
 from wm_mpi.graph import build_encoder, build_policy
 from wm_mpi.models.frozen import KerasPolicy
@@ -28,9 +28,9 @@ from wm_mpi.models.vae import Vae
 from wm_mpi.policy import GraphPolicy
 from wm_mpi.progress import Progress, log
 from wm_mpi.reference import tick
-from wm_mpi.rundir import atomic_path, check_writable, environment, write_json
+from wm_mpi.rundir import check_writable, environment, replaced_together, write_json
 from wm_mpi.seeding import generator
-from wm_mpi.weights import load_weights
+from wm_mpi.weights import load_weights, split_by_sight, weights_file
 
 Loaded = tuple[Arrays, dict[str, Any]]
 """Weights, and what is recorded with them."""
@@ -57,20 +57,17 @@ def main(config: FreezeConfig) -> None:
         graph, precision, checks = build_graph(vae_weights, rnn_weights, data, config.precision)
         vae = Vae()
         set_weights(vae, vae_weights, config.vae)
-        (world / "manifest.json").unlink(missing_ok=True)
-        with atomic_path(world / "policy.onnx") as temporary:
-            temporary.write_bytes(graph)
-        for name, directory in (("vae.h5", config.vae), ("rnn.h5", config.rnn)):
-            with atomic_path(world / name) as temporary:
-                shutil.copyfile(Path(directory) / "weights.h5", temporary)
-        draw_samples(world / "samples.png", vae, sample_frames(data))
-        write_json(world / "manifest.json", {
-            "format": 1, "precision": precision, "checks": checks,
-            "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
-            "shapes": {"frames": [64, 64, 3], "latents": 32, "hidden": 256, "parameters": 867},
-            "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
-            "files": {name: hashlib.sha256((world / name).read_bytes()).hexdigest()
-                      for name in ("policy.onnx", "vae.h5", "rnn.h5", "samples.png")}})
+        with replaced_together(world, last="manifest.json") as new:
+            (new / "policy.onnx").write_bytes(graph)
+            for kind, directory in (("vae", config.vae), ("rnn", config.rnn)):
+                shutil.copyfile(weights_file(directory, kind), new / f"{kind}.h5")
+            draw_samples(new / "samples.png", vae, sample_frames(data))
+            write_json(new / "manifest.json", {
+                "format": 1, "precision": precision, "checks": checks,
+                "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
+                "shapes": {"frames": [64, 64, 3], "latents": 32, "hidden": 256, "parameters": 867},
+                "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
+                "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(new.iterdir())}})
     print(f"finished: world in {world}, {precision}; look at {world / 'samples.png'}")
 
 
@@ -80,8 +77,7 @@ def judge_world(config: FreezeConfig, vae: Loaded, rnn: Loaded, data: Dataset) -
     Raises:
         UserError: a gate fails, and there is no --force.
     """
-    splits = [held_out(config.vae, vae[1]["data"], data), held_out(config.rnn, rnn[1]["data"], data, vae[1]["sha256"])]
-    trained, unseen = (shared_episodes(*each) for each in zip(*splits, strict=True))
+    trained, unseen = held_out(split_by_sight(vae[1], data, "V"), split_by_sight(rnn[1], data, "M"), data, config.force)
     drives = watch_drives(vae[0], data, unseen)
     gates, kl = judge(drives, fit_baseline(vae[0], data, trained), *forecast_drives(rnn[0], drives))
     print(table(gates))
@@ -150,8 +146,7 @@ def draw_samples(path: Path, vae: Vae, frames: npt.NDArray[np.uint8]) -> None:
     for row, title in enumerate(("frame", "through V") * 2):
         axes[row, 0].set_title(title, fontsize=9, loc="left")
     figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+    figure.savefig(path, format="png", dpi=100)
     plt.close(figure)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi import schema
 from wm_mpi.datasets import save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.pool import Outcome
@@ -22,7 +23,8 @@ from wm_mpi.rollout import Played
 from wm_mpi.rundir import RunDir, append_jsonl, iterate_jsonl, read_jsonl, write_text
 from wm_mpi.strategy import Strategy, read_pickle
 
-OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", "core_hours", "slowest", "lost"})
+OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", "core_hours", "slowest", "lost",
+                       "unlike"})
 """Fields of ``metrics.jsonl`` that say how a generation was played; all others are the same wherever it is played."""
 DURABLE_EVERY = 2.0
 """The journal waits for the disk at most so often (seconds): what a power cut can cost."""
@@ -66,6 +68,8 @@ class Generation:
     """Worker ranks x hours, since the run's first generation."""
     slowest: str
     lost: tuple[str, ...]
+    unlike: tuple[str, ...] | None = None
+    """What ranks computed on, where not all computed alike: the last digits then depend on who played what."""
     eval_mean: float | None = None
     eval_std: float | None = None
 
@@ -85,7 +89,7 @@ class Generation:
                    frames_per_second=round(batch.frames_per_second, 1), busy_share=round(batch.outcome.busy_share, 3),
                    workers=batch.outcome.workers,
                    core_hours=round(before.core_hours + batch.outcome.workers * seconds / 3600, 6),
-                   slowest=batch.outcome.slowest, lost=batch.outcome.lost,
+                   slowest=batch.outcome.slowest, lost=batch.outcome.lost, unlike=batch.outcome.unlike or None,
                    eval_mean=None if validation is None else float(validation.mean()),
                    eval_std=None if validation is None else float(validation.std()))
 
@@ -152,7 +156,7 @@ class History:
             log.info(f"resuming {run.path} after generation {strategy.generation}")
             break
         else:
-            if run.checkpoint_files() or (run.metrics.exists() and read_jsonl(run.metrics)):
+            if run.checkpoint_files() or len(read_jsonl(run.metrics, schema.Generation)):
                 raise UserError(f"{run.checkpoints} has no whole checkpoint, but {run.metrics} has lines: restore a "
                                 "checkpoint, or give another --out to begin anew")
             strategy = new()
@@ -230,7 +234,7 @@ class History:
 
     def _make_good(self, strategy: Strategy) -> None:
         """Bring metrics, champion and journal in step with the checkpoint."""
-        rows = read_jsonl(self._run.metrics)
+        rows: list[Any] = read_jsonl(self._run.metrics, schema.Generation)
         kept = [row for row in rows if row["generation"] <= strategy.generation]
         if self._state.row is not None and (not kept or kept[-1]["generation"] < strategy.generation):
             kept.append(self._state.row)
@@ -238,7 +242,7 @@ class History:
             write_text(self._run.metrics, "".join(f"{json.dumps(row)}\n" for row in kept))
         if self._state.row is not None:
             self._write_champion(strategy)
-        for row in iterate_jsonl(self._run.episodes):
+        for row in iterate_jsonl(self._run.episodes, schema.Journalled):
             if row["generation"] > strategy.generation:
                 self._journal.setdefault((row["generation"], row["stream"]), {})[row["task"]] = Played(
                     row["return"], row["frames"], row["lap"])

@@ -4,14 +4,15 @@ Ranks need none of it: its graphs are built from ``vae.h5`` and ``rnn.h5`` of th
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.datasets import load_arrays
 from wm_mpi.graph import Weights, build_decoder, build_memory
-from wm_mpi.policy import ACTIONS, load_manifest, open_session, read_part
+from wm_mpi.policy import ACTIONS, AGAIN, load_manifest, open_session, read_part
+from wm_mpi.schema import Manifest
 
 
 class Forecast(NamedTuple):
@@ -70,6 +71,6 @@ class Insight:
         return Forecast(*self._memory.run(names, {"z": z, "actions": actions.astype(np.float32), "h": h, "c": c}))
 
 
-def _weights(world: Path, manifest: dict[str, Any], name: str) -> Weights:
+def _weights(world: Path, manifest: Manifest, name: str) -> Weights:
     read_part(world, manifest, name)
-    return load_arrays(world / name, "run python -m wm_mpi.freeze again to rebuild it")[0]
+    return load_arrays(world / name, AGAIN)[0]

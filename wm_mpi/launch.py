@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wm_mpi.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError, account
+from wm_mpi.machine import whole_cores
 
 HELP = """\
 wm-mpi launch [-np N] [FLAGS OF MPIRUN] COMMAND ...      a command on N ranks
@@ -27,8 +28,8 @@ wm-mpi launch [-np N] [FLAGS OF MPIRUN] COMMAND ...      a command on N ranks
   wm-mpi launch -np 3 python my_program.py                any other program
 
 It is mpirun with what people forget. It adds for
-  Open MPI 5    ULFM, so that a rank may be lost; more ranks than cores; no binding; PATH and settings to all hosts
-  Open MPI 4    the same without ULFM: a lost rank ends the job, running the same command again goes on
+  Open MPI      more ranks than cores; no binding; PATH and settings to all hosts; from 5.0.11 on ULFM, so that ranks may
+                be lost (before, a lost rank ends the job, and running the same command again goes on)
   MPICH, Intel  no binding; the rest is their default
 and one thread a rank everywhere. Your own flags come last and win.
 
@@ -45,6 +46,8 @@ PLAYING = "playing"
 """What it says once rank 0 has begun. A signal's name: the launcher passes that on. A number: rank 0's exit status."""
 UNBEGUN = 5
 """Ranks that have not begun to play may not listen: stopped, they are killed after so long (seconds)."""
+TELLING = 5, 0, 11
+"""The first Open MPI whose ranks hear of another's death. 5.0.8 to 5.0.10 promise it too, and wait for ever."""
 EXPORTED = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "*_NUM_THREADS", "WM_*", "KERAS_BACKEND")
 HOSTS = {"hostfile", "machinefile", "f", "host", "H", "hosts"}
 ALLOCATIONS = ("SLURM_JOB_ID", "PBS_NODEFILE", "LSB_HOSTS", "LSB_DJOB_HOSTFILE", "PE_HOSTFILE", "COBALT_NODEFILE")
@@ -107,7 +110,7 @@ def command_line(arguments: Sequence[str], commands: Mapping[str, bool], environ
     if program and not commands.get(program[0], True):
         raise UserError(f"{program[0]} runs in one process: wm-mpi {program[0]} ...")
     if not spread and not names & (COUNTS | {"app", "configfile"}):
-        cores = len(os.sched_getaffinity(0))
+        cores = whole_cores()
         own[:0] = ["-np", str(cores + 1)]
         _say(f"{cores + 1} ranks: one for each core that this process may use, and rank 0, which only waits (-np N for N)")
     if program and program[0] in commands:
@@ -162,7 +165,8 @@ def _flags(version: str, environment: dict[str, str]) -> list[str]:
         for name in environment:
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in EXPORTED):
                 flags += ["-x", name]
-        if not re.search(r"(Open MPI|OpenRTE)\) 4\.", version):
+        named = re.search(r"(?:Open MPI|OpenRTE)\) (\S+)", version)
+        if _notices(named.group(1) if named else ""):
             # A host that falls silent must not end the job after PRRTE's eight minutes.
             flags += ["--with-ft", "ulfm", "--prtemca", "oob_tcp_keepalive_time", "0"]
         if os.geteuid() == 0:
@@ -239,8 +243,15 @@ def _verdict(said: str, status: int, stopped: int) -> int:
 
 
 def survives() -> bool:
-    """Whether the launcher has promised that a rank's death does not end the job."""
-    return os.environ.get("OMPI_MCA_mpi_ft_enable", "0").lower() in ("1", "true", "yes")
+    """Whether the launcher has promised that a rank's death does not end the job, and its version keeps the promise."""
+    promised = os.environ.get("OMPI_MCA_mpi_ft_enable", "0").lower() in ("1", "true", "yes")
+    return promised and _notices(os.environ.get("OMPI_VERSION", ""))
+
+
+def _notices(version: str) -> bool:
+    """Whether ranks of this Open MPI are told when another one dies; one that does not say what it is gets the benefit."""
+    numbers = re.search(r"(\d+)\.(\d+)\.(\d+)", version)
+    return numbers is None or tuple(map(int, numbers.groups())) >= TELLING
 
 
 def leave_status(text: str) -> None:

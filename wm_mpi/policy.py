@@ -1,19 +1,20 @@
 """The policy that ranks run: frames and parameters in, actions out, for ``width`` episodes at once. No Keras here."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from wm_mpi.errors import UserError
-from wm_mpi.rundir import kind_of, shipped
+from wm_mpi.rundir import explained, kind_of, read_json, shipped
+from wm_mpi.schema import Manifest
 
 ACTIONS = 3
+AGAIN = "run python -m wm_mpi.freeze again to rebuild it"
 
 
 class Policy(Protocol):
@@ -29,38 +30,34 @@ class Policy(Protocol):
         """One tick for all slots: actions, shape (width, 3)."""
 
 
-def load_manifest(world: Path) -> dict[str, Any]:
+def load_manifest(world: Path) -> Manifest:
     """Read ``manifest.json`` of a world and check ``policy.onnx`` against its hash.
 
     Raises:
         UserError: not a world, or damaged.
     """
     path = world / "manifest.json"
-    again = "run python -m wm_mpi.freeze again to rebuild it"
     if not path.exists():
         raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, or "
                         f"{' or '.join(shipped())}, which comes with the package")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}): {again}") from None
+    manifest = read_json(path, Manifest, AGAIN)
     read_part(world, manifest, "policy.onnx")
     return manifest
 
 
-def read_part(world: Path, manifest: dict[str, Any], name: str) -> bytes:
+def read_part(world: Path, manifest: Manifest, name: str) -> bytes:
     """A file of a world, checked against its hash in the manifest.
 
     Raises:
         UserError: missing or damaged.
     """
-    again = "run python -m wm_mpi.freeze again to rebuild it"
     path = world / name
     if not path.exists():
-        raise UserError(f"{path} is missing: {again}")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != manifest.get("files", {}).get(name):
-        raise UserError(f"{path} is damaged, its SHA-256 is not the manifest's: {again}")
+        raise UserError(f"{path} is missing: {AGAIN}")
+    with explained(path, "read"):
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
+        raise UserError(f"{path} is damaged, its SHA-256 is not the manifest's: {AGAIN}")
     return content
 
 
@@ -140,8 +137,13 @@ class GraphPolicy:
         if self.push.any():
             controller = controller.copy()
             controller[:, :ACTIONS] += self.push
-        return self._session.run(outputs, {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c,
+        said = self._session.run(outputs, {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c,
                                            "controller": controller})
+        if not np.isfinite(said[0]).all():
+            slot = int(np.flatnonzero(~np.isfinite(said[0]).all(axis=1))[0])
+            raise UserError(f"the world's actions are not finite ({said[0][slot].tolist()}): V or M has diverged, or C is "
+                            "that of a run that has; look at the losses in history.jsonl of train_vae and train_rnn")
+        return said
 
 
 class WorldPolicy(GraphPolicy):

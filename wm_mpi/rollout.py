@@ -1,6 +1,8 @@
 """Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call a tick."""
 
+import math
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,11 +13,14 @@ from wm_mpi.envs import EnvSpec, make_env, policy_frame
 from wm_mpi.envs.toy import ACTIONS, OBSERVATIONS
 from wm_mpi.errors import UserError
 from wm_mpi.policy import LinearPolicy, Policy, WorldPolicy
-from wm_mpi.pool import Tasks
-from wm_mpi.seeding import EpisodeSeed
+from wm_mpi.pool import Arithmetic, Tasks
+from wm_mpi.rundir import cpu_model
+from wm_mpi.seeding import EpisodeSeed, generator
 
 TOY_PARAMETERS = ACTIONS * (OBSERVATIONS + 1)
 """Length of the toy's parameter vector."""
+TRIED = 4
+"""Frames in which a rank shows what it computes."""
 
 
 class Task(NamedTuple):
@@ -36,6 +41,18 @@ class Played(NamedTuple):
     frames: int
     lap: bool
     """Whether a lap was completed."""
+
+
+def require_finite(task: Task, played: Played) -> None:
+    """Refuse a return that is no number.
+
+    Raises:
+        UserError: names the candidate and the track.
+    """
+    if not math.isfinite(played.total):
+        raise UserError(f"candidate {task.candidate} has the return {played.total} on track {task.seed.track}: the "
+                        "environment or the world gives numbers that are not finite; check them, then run the same command "
+                        "again")
 
 
 class Recorder(Protocol):
@@ -59,12 +76,34 @@ class Rollout:
     """
 
     def __init__(self, env: VectorEnv, policy: Policy, recorder: Recorder | None = None) -> None:
-        """Play with ``env`` and ``policy``, and show a ``recorder`` what is seen."""
+        """Play with ``env`` and ``policy``, and show a ``recorder`` what is seen.
+
+        Raises:
+            UserError: the policy's actions are not finite.
+        """
         self.capacity = env.num_envs
         self._env, self._policy, self._recorder = env, policy, recorder
         self._slots: list[_Slot | None] = [None] * self.capacity
         self._frames: npt.NDArray = np.empty(0)
         self._ended = np.ones(self.capacity, np.bool_)  # sub-environments that must be reset before their next step
+        parts = cpu_model(), env.metadata.get("compiled"), f"ONNX Runtime {metadata.version('onnxruntime')}"
+        self.arithmetic = Arithmetic(", ".join(filter(None, parts)), self._try_out())
+
+    def _try_out(self) -> tuple[float, ...]:
+        """All actions of some frames of ``width`` episodes, by controllers drawn at random."""
+        seeds: Any = list(range(self.capacity))  # VectorEnv's own type hint forgets lists
+        frames = policy_frame(self._env.reset(seed=seeds)[0])
+        for slot in range(self.capacity):
+            self._policy.assign(slot, generator(22, slot).normal(0, 0.1, self._policy.parameters), slot)
+        said: list[float] = []
+        for _ in range(TRIED):
+            actions = self._policy.act(frames)
+            said += actions.ravel().tolist()
+            observations, _, terminated, truncated, _ = self._env.step(actions)
+            if (terminated | truncated).any():  # which may not be stepped again
+                break
+            frames = policy_frame(observations)
+        return tuple(said)
 
     def run(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> Iterator[tuple[int, Played]]:
         """Play tasks until there are no more, or what is left is not wanted any more.

@@ -8,8 +8,10 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -18,6 +20,7 @@ from typing import Any
 
 from wm_mpi import __version__
 from wm_mpi.errors import UserError, is_disk_full
+from wm_mpi.schema import Value, checked
 from wm_mpi.terminal import SPELT
 
 PACKAGES = ("numpy", "gymnasium", "box2d", "cma", "onnxruntime", "h5py", "mpi4py", "keras", "tensorflow")
@@ -112,6 +115,32 @@ def _new_file_beside(path: Path) -> Path:
     return temporary
 
 
+@contextlib.contextmanager
+def replaced_together(directory: Path, last: str) -> Iterator[Path]:
+    """A place for new files that belong together; in the end they replace those of ``directory``, ``last`` after the others.
+
+    Whatever fails inside the block leaves the directory as it was. A kill between the renames leaves it without ``last``.
+
+    Raises:
+        UserError: see ``explained``.
+    """
+    with explained(directory, "written"):
+        directory.mkdir(parents=True, exist_ok=True)
+        for torn in directory.glob(TORN):
+            shutil.rmtree(torn, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=TORN.split("*")[0], suffix=".tmp", dir=directory) as temporary:
+            place = Path(temporary)
+            yield place
+            names = sorted((path.name for path in place.iterdir()), key=lambda name: (name == last, name))
+            for name in names:
+                with open(place / name, "rb+") as file:
+                    os.fsync(file.fileno())
+            (directory / last).unlink(missing_ok=True)
+            for name in names:
+                os.replace(place / name, directory / name)
+            _fsync_directory(directory)
+
+
 def _fsync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -146,13 +175,18 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start})") from None
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file; ``what`` says in an error what the file was meant to be."""
+def read_json(path: Path, schema: type[Value], what: str) -> Value:
+    """Read a JSON file that must hold what ``schema`` asks for; ``what`` says in an error what the file was meant to be.
+
+    Raises:
+        UserError: missing, unreadable, damaged, or something else.
+    """
     try:
         with explained(path, "read"):
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else _missing(path, what)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else _missing(path, what)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): {what}") from None
+    return checked(value, schema, str(path), what)
 
 
 def _missing(path: Path, what: str) -> Any:
@@ -173,8 +207,12 @@ def append_jsonl(path: Path, row: dict[str, Any], durable: bool = True) -> None:
             os.fsync(file.fileno())
 
 
-def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSONL file, one at a time; a last line torn by a crash is cut off, a missing file is empty."""
+def iterate_jsonl(path: Path, schema: type[Value]) -> Iterator[Value]:
+    """The whole lines of a JSONL file, one at a time; a last line torn by a crash is cut off, a missing file is empty.
+
+    Raises:
+        UserError: unreadable, damaged, or lines of something else than ``schema`` asks for.
+    """
     if not path.exists():
         return
     with explained(path, "read"), open(path, "rb+") as file:
@@ -184,32 +222,35 @@ def iterate_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 file.truncate(whole)
                 return
             whole += len(line)
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
+            yield _parsed(line, schema, f"{path} line {number}")
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def _parsed(line: bytes, schema: type[Value], where: str) -> Value:
+    fix = "remove that line to go on"
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is damaged ({error}): {fix}") from None
+    return checked(value, schema, where, fix)
+
+
+def read_jsonl(path: Path, schema: type[Value]) -> list[Value]:
     """All whole lines of a JSONL file, see ``iterate_jsonl``."""
-    return list(iterate_jsonl(path))
+    return list(iterate_jsonl(path, schema))
 
 
-def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+def whole_lines(path: Path, schema: type[Value]) -> Iterator[Value]:
     """The whole lines of a JSONL file. Unlike ``iterate_jsonl`` it leaves a torn last line: it may be in the making.
 
     Raises:
-        UserError: unreadable or damaged.
+        UserError: see ``iterate_jsonl``.
     """
     if not path.exists():
         return
     with explained(path, "read"):
         data = path.read_bytes()
     for number, line in enumerate(data[:data.rfind(b"\n") + 1].splitlines(), start=1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path} line {number} is damaged ({error}): remove that line to go on") from None
+        yield _parsed(line, schema, f"{path} line {number}")
 
 
 def environment() -> dict[str, Any]:
@@ -219,11 +260,12 @@ def environment() -> dict[str, Any]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {"wm_mpi": __version__, "python": platform.python_version(), "packages": versions,
-            "host": socket.gethostname(), "platform": platform.platform(), "cpu": _cpu_model(),
+            "host": socket.gethostname(), "platform": platform.platform(), "cpu": cpu_model(),
             "cpus": os.cpu_count(), "command": sys.argv}
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor, in its maker's words."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -275,7 +317,7 @@ def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[st
         path.mkdir(parents=True, exist_ok=True)
     lock_directory(path)
     if recorded.exists():
-        _same(recorded, read_json(recorded, "delete the directory or restore the file"), config, changeable)
+        _same(recorded, read_json(recorded, dict[str, Any], "delete the directory or restore the file"), config, changeable)
         for torn in path.rglob(TORN):
             torn.unlink(missing_ok=True)
     write_json(recorded, config)
@@ -363,9 +405,7 @@ class RunDir:
         return sorted(self.checkpoints.glob("*.ckpt"))
 
 
-def _same(path: Path, old: Any, new: dict[str, Any], changeable: frozenset[str]) -> None:
-    if not isinstance(old, dict):
-        raise UserError(f"{path} is not a configuration of this project: give another --out")
+def _same(path: Path, old: dict[str, Any], new: dict[str, Any], changeable: frozenset[str]) -> None:
     different = [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
                  for name in sorted(old.keys() | new.keys())
                  if name not in changeable and old.get(name) != new.get(name)]

@@ -17,11 +17,12 @@ from wm_mpi.seeding import generator
 
 @functools.cache
 def _pycma() -> ModuleType:
-    """pycma, which only the rank that asks and tells needs: with SciPy, where that is installed, a second and 66 MB.
+    """pycma, which only the rank that asks and tells needs.
 
-    Without matplotlib, which it would load for its optional plots: 40 MB and half a second more.
+    Without SciPy and matplotlib, which it loads where they are installed, for its surrogate models and its plots: 100 MB and
+    more than a second for what is not used here.
     """
-    names = [name for name in ("matplotlib", "matplotlib.pyplot") if name not in sys.modules]
+    names = [name for name in ("scipy", "scipy.stats", "matplotlib", "matplotlib.pyplot") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None makes an import fail
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

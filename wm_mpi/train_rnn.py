@@ -14,7 +14,7 @@ from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.progress import log
 from wm_mpi.rundir import begin_directory
-from wm_mpi.weights import load_weights, locate, resume, save
+from wm_mpi.weights import load_weights, locate, resume, save, trained_on
 
 CLIP = 1.0
 """Gradients are clipped to +-1, as in the paper's code."""
@@ -25,7 +25,7 @@ def main(config: RnnConfig) -> None:
     configure(config.precision, config.seed, config.devices, config.batch_size)
     with open_latents(config.data) as data:
         out = Path(config.out)
-        start = None if config.init is None else load_weights(config.init, "rnn")[0]
+        start, origin = (None, None) if config.init is None else load_weights(config.init, "rnn")
         begin_directory(out, config.values(), config.changeable_fields())
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
         sequence = min(config.sequence, int(data.lengths.max()))
@@ -34,8 +34,10 @@ def main(config: RnnConfig) -> None:
         log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(MdnRnn(data.read("mu", 0, 1).shape[1], config.seed), config.learning_rate, out, CLIP)
         done = resume(trainer, out, data, start)
+        about = {"kind": "rnn", "vae": data.about["vae"],
+                 "trained_on": trained_on(data, train if epochs else train[:0], origin)}
         if epochs == done == 0:
-            save(trainer, out, 0, data, {"kind": "rnn", "vae": data.about["vae"]})
+            save(trainer, out, 0, data, about)
         for epoch in range(done + 1, epochs + 1):
             trainer.epoch(
                 epoch, epochs,
@@ -43,5 +45,5 @@ def main(config: RnnConfig) -> None:
                 config.steps_per_epoch,
                 sequence_batches(data, held_out, config.batch_size, sequence, checks, (config.seed, 0)), checks,
                 lambda rows: locate(data, rows))
-            save(trainer, out, epoch, data, {"kind": "rnn", "vae": data.about["vae"]})
+            save(trainer, out, epoch, data, about)
         print(f"finished: {max(done, epochs)} epochs, weights in {out / 'weights.h5'}")

@@ -14,7 +14,7 @@ from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae
 from wm_mpi.progress import log
 from wm_mpi.rundir import begin_directory
-from wm_mpi.weights import load_weights, locate, resume, save
+from wm_mpi.weights import load_weights, locate, resume, save, trained_on
 
 
 def main(config: VaeConfig) -> None:
@@ -22,13 +22,14 @@ def main(config: VaeConfig) -> None:
     configure(config.precision, config.seed, config.devices, config.batch_size)
     with open_frames(config.data) as data:
         out = Path(config.out)
-        start = None if config.init is None else load_weights(config.init, "vae")[0]
+        start, origin = (None, None) if config.init is None else load_weights(config.init, "vae")
         begin_directory(out, config.values(), config.changeable_fields())
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
         steps, checks = (frame_steps(data, each, config.batch_size, config.parts) for each in (train, held_out))
         log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         trainer = Trainer(Vae(config.kl_tolerance, config.seed), config.learning_rate, out)
         done = resume(trainer, out, data, start)
+        about = {"kind": "vae", "kl_tolerance": config.kl_tolerance, "trained_on": trained_on(data, train, origin)}
         epochs = config.epochs * config.parts
         for epoch in range(done + 1, epochs + 1):
             passed, part = divmod(epoch - 1, config.parts)
@@ -38,5 +39,5 @@ def main(config: VaeConfig) -> None:
                               (part, config.parts)), steps,
                 frame_batches(data, held_out, config.batch_size, config.buffer_frames, None, (0, config.parts)), checks,
                 lambda rows: locate(data, rows))
-            save(trainer, out, epoch, data, {"kind": "vae", "kl_tolerance": config.kl_tolerance})
+            save(trainer, out, epoch, data, about)
         print(f"finished: {max(done, epochs)} epochs, weights in {out / 'weights.h5'}")

@@ -1,7 +1,7 @@
 """What a run has trained, and where to judge it: what evaluate, watch and whoever else drives a champion begin with."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
 from wm_mpi.progress import log
 from wm_mpi.rundir import RunDir, called, found, kind_of, read_json, shipped, whole_lines
+from wm_mpi.schema import Champion, Generation, Settings, checked
 from wm_mpi.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 
 OWN = "runs/es"
@@ -24,7 +25,7 @@ class Trained(NamedTuple):
     """A champion with everything that it needs to drive."""
 
     run: RunDir
-    settings: dict[str, Any]
+    settings: Settings
     """The run's configuration."""
     spec: EnvSpec
     world: str | None
@@ -50,13 +51,13 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
                  + (f"; for your own: --run {OWN}" if RunDir(OWN).champion.exists() else ""))
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
     spec = EnvSpec(env or settings["env"], max_frames, lap)
-    arrays, about = load_arrays(directory.champion,
-                                f"{directory.path} has no champion yet: let es finish a generation first")
+    arrays, about = load_arrays(directory.champion, f"{directory.path} has no champion yet: let es finish a generation",
+                                Champion, ("parameters", "best_candidate"))
     world = world or world_of(directory, settings)
     if world is not None and world == world_of(directory, settings) and spec.name != "toy" and not Path(world).exists():
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
     check_world(world, about, spec, settings["env"])
-    generation, rows = int(about["generation"]), list(whole_lines(directory.metrics))
+    generation, rows = about["generation"], list(whole_lines(directory.metrics, Generation))
     if directory.checkpoint_files() and not complete(rows, settings):  # an export has none, and is what it is
         log.info(f"{directory.path} is not finished ({len(rows)} of {settings['generations']} generations): this is its "
                  f"champion so far, of generation {generation}")
@@ -64,35 +65,36 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
                    arrays["parameters"], arrays["best_candidate"], generation)
 
 
-def open_run(path: str) -> tuple[RunDir, dict[str, Any]]:
+def open_run(path: str) -> tuple[RunDir, Settings]:
     """A run's directory and its configuration.
 
     Raises:
         UserError: it is something else.
     """
     run = RunDir(path)
-    settings = read_json(run.config, "restore it, or give another --run") if run.config.exists() else {}
-    if not isinstance(settings, dict) or "popsize" not in settings:
+    restore = "restore it, or give another --run"
+    settings = read_json(run.config, dict[str, Any], restore) if run.config.exists() else {}
+    if "popsize" not in settings:
         raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es, or "
                         f"{' or '.join(shipped())}, which comes with the package")
-    return run, settings
+    return run, checked(settings, Settings, str(run.config), restore)  # type: ignore[arg-type]
 
 
-def world_of(run: RunDir, settings: dict[str, Any]) -> str | None:
+def world_of(run: RunDir, settings: Settings) -> str | None:
     """A run's world: what export wrote has its own with it."""
     if (run.path / "manifest.json").exists():
         return str(run.path)
     return None if settings["world"] is None else found(settings["world"])
 
 
-def complete(rows: Sequence[dict[str, Any]], settings: dict[str, Any]) -> bool:
+def complete(rows: Sequence[Mapping[str, Any]], settings: Settings) -> bool:
     """Whether a run with these metrics has its generations, or has reached what it was to stop at."""
     target = settings.get("stop_at")
     return bool(rows) and (rows[-1]["generation"] >= settings["generations"] or (
         target is not None and any(row["eval_mean"] >= target for row in rows if "eval_mean" in row)))
 
 
-def check_world(world: str | None, champion: dict[str, Any], spec: EnvSpec, trained_in: str) -> None:
+def check_world(world: str | None, champion: Champion, spec: EnvSpec, trained_in: str) -> None:
     """Refuse a world that the champion was not trained in.
 
     Raises:
@@ -103,9 +105,9 @@ def check_world(world: str | None, champion: dict[str, Any], spec: EnvSpec, trai
     if world is None or spec.name == "toy":
         return
     found = load_manifest(Path(world))["files"]["policy.onnx"]
-    if found != champion["world_sha256"]:
+    if found != champion.get("world_sha256"):
         raise UserError(f"{world} is another world than the champion was trained in (policy.onnx {found[:12]}, not "
-                        f"{champion['world_sha256'][:12]}): give the right one with --world")
+                        f"{str(champion.get('world_sha256'))[:12]}): give the right one with --world")
 
 
 def judged_tracks(episodes: int, tracks: str | None, run_seed: int) -> list[EpisodeSeed]:

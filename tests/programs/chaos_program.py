@@ -5,6 +5,9 @@
     raise R        rank R raises in its second run
     poison T       whoever plays task T of a run dies
     lie R          rank R answers with another number than it found
+    graph R        rank R runs V, M and C without the graph's optimisations
+    engine R       rank R compiles the engine for any processor of the family
+    rough R        rank R computes the toy's actions in 32 bits
     hasty -        a rank counts as silent after 2 seconds, and says something every half
 """
 
@@ -14,7 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wm_mpi import rollout, rundir
+import numba
+import numpy as np
+import onnxruntime
+
+from wm_mpi import policy, rollout, rundir
 from wm_mpi.cli import run_command
 from wm_mpi.config import EsConfig
 from wm_mpi.es import main
@@ -84,10 +91,31 @@ def at_assignment() -> None:
     rollout.Rollout.run = running  # type: ignore[method-assign]
 
 
+def in_arithmetic() -> None:
+    session, act = onnxruntime.InferenceSession, policy.LinearPolicy.act
+
+    def plainly(graph: bytes, options: Any, **others: Any) -> Any:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return session(graph, options, **others)
+
+    def roughly(self: Any, observations: Any) -> Any:
+        self._weights, self._bias = (each.astype(np.float32) for each in (self._weights, self._bias))
+        return act(self, observations.astype(np.float32)).astype(np.float32).astype(np.float64)
+
+    if rank == argument and moment == "engine":
+        numba.config.CPU_NAME = "x86-64"
+    if rank == argument and moment == "graph":
+        onnxruntime.InferenceSession = plainly
+    if rank == argument and moment == "rough":
+        policy.LinearPolicy.act = roughly  # type: ignore[method-assign]
+
+
 if moment == "broadcast":
     during_broadcast()
 elif moment == "checkpoint":
     during_checkpoint()
+elif moment in ("graph", "rough", "engine"):
+    in_arithmetic()
 elif moment == "hasty":
     crew.SILENT, worker.BEAT = 2.0, 0.5
 else:

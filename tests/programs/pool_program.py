@@ -12,6 +12,7 @@ from wm_mpi.pool import open_pool
 
 class Worker:
     capacity = 2
+    arithmetic = None
 
     def run(self, shared: Any, tasks: Any) -> Iterator[tuple[int, Any]]:
         while (indexed := tasks.take(wait=True)) is not None:

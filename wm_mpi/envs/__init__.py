@@ -3,6 +3,7 @@
 ``reset(seed=[...], options={"reset_mask": mask})`` and ``step(actions)``; see docs/design.md.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -68,15 +69,12 @@ def fast_id() -> str:
 
 
 def _make_fast(spec: EnvSpec, width: int) -> VectorEnv:
-    """Our engine, compiled and ready; Numba is loaded only here."""
-    from wm_mpi.envs.fast import CarRacingVector, cache
+    """Our engine, compiled and loaded; Numba is loaded only here."""
+    from wm_mpi.envs.fast import CarRacingVector
 
-    def make() -> CarRacingVector:
-        return CarRacingVector(width, lap_complete_percent=spec.lap_complete_percent, max_episode_steps=spec.max_frames,
-                               observation_size=64, autoreset_mode=AutoresetMode.DISABLED)
-
-    with cache.compiling():
-        once = make()
-        once.reset(seed=0)
-        once.step(np.zeros((width, 3)))
-    return make()  # nobody drives in it yet: cars without a task cost nothing
+    cars = CarRacingVector(width, lap_complete_percent=spec.lap_complete_percent, max_episode_steps=spec.max_frames,
+                           observation_size=64, autoreset_mode=AutoresetMode.DISABLED)
+    once = copy.copy(cars)
+    once.reset(seed=0)
+    once.step(np.zeros((width, 3)))
+    return cars  # nobody drives in it yet: cars without a task cost nothing

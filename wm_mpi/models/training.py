@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from wm_mpi.errors import UserError
 from wm_mpi.progress import Progress, log
 from wm_mpi.rundir import append_jsonl, read_jsonl, write_text
+from wm_mpi.schema import Epoch
 
 Arrays = dict[str, npt.NDArray]
 
@@ -76,7 +77,15 @@ class Trainer:
         return {**{f"weights/{name}": value for name, value in get_weights(self.model).items()}, **others, "noise": noise}
 
     def restore(self, arrays: Arrays, where: str) -> None:
-        """Take up the state that ``state`` gave."""
+        """Take up the state that ``state`` gave.
+
+        Raises:
+            UserError: ``where``, the file, holds another model's.
+        """
+        missing = self.state().keys() - {name for name, value in self.state().items()
+                                         if name in arrays and arrays[name].shape == value.shape}
+        if missing:
+            raise UserError(f"{where}: {min(missing)} is missing or of another shape: delete it to train anew")
         set_weights(self.model, {name.removeprefix("weights/"): value for name, value in arrays.items()}, where)
         for number, variable in enumerate(self.model.optimizer.variables):
             variable.assign(arrays[f"optimizer/{number:03d}"])
@@ -85,7 +94,7 @@ class Trainer:
 
     def rewind_history(self, epochs: int) -> None:
         """Drop history lines beyond ``epochs``: a crash between log and checkpoint leaves one too many."""
-        rows = [row for row in read_jsonl(self.history) if row["epoch"] <= epochs]
+        rows = [row for row in read_jsonl(self.history, Epoch) if row["epoch"] <= epochs]
         write_text(self.history, "".join(json.dumps(row) + "\n" for row in rows))
 
     def epoch(self, epoch: int, epochs: int, train: Iterable[Batch], steps: int, validation: Iterable[Batch],
@@ -105,7 +114,8 @@ class Trainer:
         row = {"epoch": epoch, "seconds": round(seconds, 3), "waiting": round(waited / seconds, 4), **losses,
                **{f"val_{name}": value for name, value in held_out.items()}}
         append_jsonl(self.history, row)
-        with SummaryWriter(str(self._board)) as board:
+        # Files are named by the second, so the epoch goes into their names too; TensorBoard hides what it had of this epoch.
+        with SummaryWriter(str(self._board), purge_step=epoch, filename_suffix=f".{epoch:06}") as board:
             for name, value in row.items():
                 if name != "epoch":
                     board.add_scalar(name, value, epoch)

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from wm_mpi.launch import survives
-from wm_mpi.pool.interface import Indexed, Outcome, Pool, Tasks, Worker
+from wm_mpi.pool.interface import FAR, Arithmetic, Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import Listed, SerialPool
 from wm_mpi.pool.transport import Post, launched_size, mpi_library
@@ -16,8 +16,8 @@ from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]
 
-__all__ = ["Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker", "launched_size",
-           "mpi_library", "open_pool", "survives"]
+__all__ = ["FAR", "Arithmetic", "Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker",
+           "launched_size", "mpi_library", "open_pool", "survives"]
 
 
 @contextlib.contextmanager

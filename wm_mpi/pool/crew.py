@@ -2,11 +2,13 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wm_mpi.errors import NoWorkersLeft
+from wm_mpi.errors import NoWorkersLeft, UserError
 from wm_mpi.launch import PLAYING, leave_status
+from wm_mpi.pool.interface import FAR, Arithmetic
 from wm_mpi.pool.transport import Message, Post, end_launcher, here, kill, leave_within
 
 SILENT = 20.0
@@ -38,6 +40,7 @@ class Rank:
     pid: int = 0
     capacity: int = 0
     """0 until it has built its part."""
+    arithmetic: Arithmetic | None = None
     ready: bool = False
     """It waits for a run."""
     silent: bool = False
@@ -58,6 +61,7 @@ class Crew:
         """Tells people what happened to ranks."""
         self.ranks = {number: Rank(number, time.monotonic()) for number in range(1, post.size)}
         self._gone: list[tuple[int, bool]] = []
+        self._said: set[str] = set()
         self.busy = False
         """A run is being played: ranks do not listen at once."""
         self._spoke = self._listened = self._listening = self._looked = time.monotonic()
@@ -100,6 +104,18 @@ class Crew:
             self._looked = self._listened
             self._look_for_silence()
         return message
+
+    def say_once(self, about: str, text: str) -> None:
+        """Tell people, unless something was told them ``about`` the same already."""
+        if about not in self._said:
+            self._said.add(about)
+            self.say(text)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What ranks compute on, with their number, where not all compute alike."""
+        counted = Counter(rank.arithmetic for rank in self.present if rank.arithmetic is not None)
+        return tuple(f"{each.on} ({count} ranks)" for each, count in counted.items()) if len(counted) > 1 else ()
 
     def gone(self) -> list[tuple[int, bool]]:
         """Ranks lost (True) or fallen silent (False) since the last call."""
@@ -178,9 +194,30 @@ class Crew:
         if message.kind == "hello":
             rank.host, rank.pid = message.content
         elif message.kind == "ready":
-            rank.capacity, rank.ready = message.content, True
+            capacity, arithmetic = message.content
+            if not rank.capacity and arithmetic is not None:
+                rank.arithmetic = arithmetic
+                self._compare(rank, arithmetic)
+            rank.capacity, rank.ready = capacity, True
         elif message.kind == "failed":
             self._lose(rank, "it failed", f":\n{message.content}")
+
+    def _compare(self, rank: Rank, its: Arithmetic) -> None:
+        """Does a new rank compute as those before it? A new kind is told once.
+
+        Raises:
+            UserError: it computes something else.
+        """
+        others = {each.arithmetic: each for each in self.ranks.values() if each is not rank and each.arithmetic is not None}
+        if not others or its in others:
+            return
+        first, other = next(iter(others.items()))
+        off = first.apart(its)
+        if not off <= FAR:
+            raise UserError(f"{rank} ({its.on}) computes something else than {other} ({first.on}): the same calculation is "
+                            f"{off:.2g} off, more than {FAR:g}: use the same packages and the same world on all hosts")
+        self.say(f"{rank} computes on {its.on}, {other} on {first.on}: the same calculation differs by {off:.2g}. The run "
+                 "goes on; but who plays an episode decides its last digits, so that another start may give others")
 
     def _look_for_silence(self) -> None:
         """Who should have said something by now? Only time in which rank 0 has listened counts."""

@@ -1,12 +1,17 @@
 """What a pool, its workers and their tasks promise one another."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Indexed = tuple[int, Any]
 OnResult = Callable[[int, Any], None]
 """Called with (index, result) as each result arrives, in any order."""
+
+
+FAR = 0.1
+"""Samples that differ by more do not come from the same calculation."""
 
 
 class Tasks(Protocol):
@@ -19,16 +24,36 @@ class Tasks(Protocol):
         """Whether unfinished tasks are still wanted; a worker asks between two steps of a task, which shows it is alive."""
 
 
+class Arithmetic(NamedTuple):
+    """What a rank computes with. Ranks of which both parts are equal give equal results, to the last bit."""
+
+    on: str
+    """The processor and whatever else decides how sums round, in words."""
+    sample: tuple[float, ...]
+    """What came out of a fixed calculation, of numbers around 1."""
+
+    def apart(self, other: "Arithmetic") -> float:
+        """The largest difference between the samples; infinite if they are of different lengths."""
+        if len(self.sample) != len(other.sample):
+            return math.inf
+        return max((abs(one - two) for one, two in zip(self.sample, other.sample, strict=True)), default=0.0)
+
+
 class Worker(Protocol):
     """What plays tasks; one is built on each working rank."""
 
     capacity: int
     """Tasks worked on at once."""
 
+    @property
+    def arithmetic(self) -> Arithmetic | None:
+        """None where results differ by nature: copies are then not compared."""
+
     def run(self, shared: Any, tasks: Tasks) -> Iterator[Indexed]:
         """Take tasks until there are no more and yield (index, result) as each finishes.
 
-        A result must depend on the task and on ``shared`` alone: any rank may play it, and two may play the same one.
+        A result must depend on the task and on ``shared`` alone, up to rounding on processors of different kinds: any rank
+        may play it, and two may play the same one.
         """
 
 
@@ -45,6 +70,8 @@ class Outcome:
     """The slowest rank with its host and its time a task against the mean; empty with fewer than two workers."""
     lost: tuple[str, ...] = ()
     """Ranks lost since the start of the job, with their hosts."""
+    unlike: tuple[str, ...] = ()
+    """What ranks compute on, with their number, where not all compute alike."""
 
 
 class Pool(Protocol):
@@ -66,4 +93,5 @@ class Pool(Protocol):
         Raises:
             NoWorkersLeft: all workers are gone.
             FaultyTask: a task has ended three ranks.
+            UserError: ranks differ by more than rounding explains.
         """

@@ -52,7 +52,7 @@ class MpiPool:
         self._crew.busy = False
         lost = tuple(f"{rank} ({rank.lost})" for rank in self._crew.ranks.values() if rank.lost)
         busy = run.busy / (max(1, self.workers) * (time.perf_counter() - began))
-        return Outcome(run.results, min(1.0, busy), self.workers, self._slowest(), lost)
+        return Outcome(run.results, min(1.0, busy), self.workers, self._slowest(), lost, self._crew.kinds)
 
     def _slowest(self) -> str:
         if self.workers < 2:
@@ -85,6 +85,7 @@ class _Run:
         self._capacity = 0
         self._looked = 0.0
         self.results: list[Any] = [None] * len(tasks)
+        self._by: list[Rank | None] = [None] * len(tasks)  # whose results these are
         self.busy = 0.0
 
     def play(self) -> None:
@@ -178,12 +179,25 @@ class _Run:
         now = time.monotonic()
         for index, result in results:
             if self._schedule.finish(rank.number, index, now):
-                self.results[index] = result
+                self.results[index], self._by[index] = result, rank
                 if self._on_result:
                     self._on_result(index, result)
-            elif result != self.results[index]:
-                raise UserError(f"{self._tasks[index]} gave {self.results[index]} first and {result} on {rank}: hosts must "
-                                "compute alike; use the same package versions and kind of processor on all")
+            elif rank.arithmetic is not None and result != self.results[index]:
+                self._differ(index, rank, result)
+
+    def _differ(self, index: int, rank: Rank, result: Any) -> None:
+        """A copy gave another answer; the first one counts.
+
+        Raises:
+            UserError: the two ranks compute alike, so that it is not rounding.
+        """
+        first = self._by[index]
+        assert first is not None
+        text = f"{self._tasks[index]} gave {self.results[index]} on {first} and {result} on {rank}"
+        if first.arithmetic == rank.arithmetic:
+            raise UserError(f"{text}, although both compute alike to the last bit: one of them has a fault, in its memory "
+                            "or in its files; leave its host out and run the same command again")
+        self._crew.say_once("differ", f"{text}, which compute unlike: the first answer counts, here and from now on")
 
     def _lose(self, number: int, died: bool) -> None:
         """Others play what a rank held.

@@ -45,7 +45,7 @@ def serve(post: Post, build: Callable[[], Worker], within: Callable[[], contextl
 def _play(duty: "_Duty", worker: Worker) -> None:
     """Play one run after the other."""
     while True:
-        duty.say("ready", worker.capacity)
+        duty.say("ready", (worker.capacity, worker.arithmetic))
         begin = duty.wait("begin")
         if begin is None:
             return

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from wm_mpi.datasets import load_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.scene import DreamDrive, Drive, Sight
+from wm_mpi.schema import Champion as Recorded
 from wm_mpi.seeding import EpisodeSeed, track_seed
 from wm_mpi.terminal import shown
 from wm_mpi.trained import Trained
@@ -86,8 +87,9 @@ class RunSource:
 
     def _load(self) -> Champion:
         path = self._trained.run.champion
-        arrays, about = load_arrays(path, f"{path.parent} has no champion yet: let es finish a generation first")
-        return Champion(arrays["parameters"], int(about["generation"]), about["validation_mean"])
+        arrays, about = load_arrays(path, f"{path.parent} has no champion yet: let es finish a generation first", Recorded,
+                                    ("parameters",))
+        return Champion(arrays["parameters"], about["generation"], about["validation_mean"])
 
     def _stamp_now(self) -> tuple[int, int] | None:
         try:

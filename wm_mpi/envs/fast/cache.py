@@ -6,67 +6,120 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
 import numba
+import numba.core.caching
+import numba.core.dispatcher
 
 from wm_mpi.progress import log
 
 _READY = "compiled"
+"""A file that says that everything has been compiled."""
+_NOWHERE = Path(os.devnull)
+
+_config: Any = numba.config
+_dispatcher: Any = numba.core.dispatcher
+_Results: Any = numba.core.caching.CompileResultCacheImpl
+_Locator: Any = _Results._locator_classes[0]  # the one that heeds config.CACHE_DIR
 
 
-def _directory() -> Path:
-    """A directory for this version of the compiled sources.
+def _processor() -> str:
+    """The processor that is compiled for; one set by NUMBA_CPU_NAME makes a cache good for many."""
+    return _config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+
+
+def target() -> str:
+    """What the engine is compiled by and for, in words."""
+    return f"Numba {numba.__version__} for {_processor()}"
+
+
+def _name() -> str:
+    """What the directory is called that is for this version of the compiled sources, this Python and this processor.
 
     Numba itself notices changes of the file that a function stands in, but not of the files it calls; a directory named
     after all sources cannot be stale. Their times count too, since Numba compares these: an installed package and a clone of
-    the same version would take turns at replacing each other's code. WM_MPI_CACHE overrides where it is made.
+    the same version would take turns at replacing each other's code.
     """
-    config: Any = numba.config  # a target set there (NUMBA_CPU_NAME) makes one cache good for many processors
-    cpu = config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
-    python = sys.implementation.cache_tag
-    digest = hashlib.sha256(f"{python} {numba.__version__} {cpu} {config.CPU_FEATURES}".encode())
+    digest = hashlib.sha256(f"{sys.implementation.cache_tag} {target()} {_config.CPU_FEATURES}".encode())
     for path in sorted(Path(__file__).parent.glob("*/*.py")):
         digest.update(path.read_bytes() + str(path.stat().st_mtime).encode())
-    base = Path(os.environ.get("WM_MPI_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for place in (base / "wm_mpi", Path(tempfile.gettempdir()) / f"wm_mpi-{os.getuid()}"):
-        directory = place / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
+
+
+def _places() -> Iterator[Path]:
+    """Where caches may be: below WM_MPI_CACHE or the user's own cache directory, or else among temporary files."""
+    base = os.path.expanduser(os.environ.get("WM_MPI_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    if not base.startswith("~"):  # a user without a home
+        yield Path(base) / "wm_mpi"
+    with contextlib.suppress(OSError):  # there may be no directory for temporary files either
+        temporary = Path(tempfile.gettempdir()) / f"wm_mpi-{os.getuid()}"
+        if not temporary.exists() or temporary.stat().st_uid == os.getuid():  # a cache is code: nobody else's is run
+            yield temporary
+
+
+def _directory() -> tuple[Path, bool]:
+    """The directory to use, and whether it can be written, which a complete one need not be."""
+    name = _name()
+    for directory in (place / name for place in _places()):
         with contextlib.suppress(OSError):
-            directory.mkdir(parents=True, exist_ok=True)
-            if os.access(directory, os.W_OK):
-                return directory
-    return Path(tempfile.mkdtemp(prefix="wm_mpi-"))
+            complete = (directory / _READY).exists()
+            if not complete:
+                directory.mkdir(parents=True, exist_ok=True)
+            writable = os.access(directory, os.W_OK)
+            if complete or writable:
+                return directory, writable
+    log.warning("the CarRacing engine is compiled each time (about a minute), since there is no directory to keep it in: "
+                "set WM_MPI_CACHE to one that can be written")
+    return _NOWHERE, False
 
 
-DIRECTORY = _directory()
+DIRECTORY, _WRITABLE = _directory()
+
+
+class _ReadOnly(numba.core.caching.FunctionCache):
+    """Numba's cache of a function, in a directory that cannot be written; Numba's own would not even read it."""
+
+    class _impl_class(_Results):
+        class _Unwritten(_Locator):
+            def ensure_cache_path(self) -> None:
+                pass
+
+        _locator_classes = [_Unwritten]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with contextlib.suppress(OSError):
+            return super().load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        pass
 
 
 @contextlib.contextmanager
 def used() -> Iterator[None]:
     """Functions decorated with ``njit(cache=True)`` inside the block are cached in ``DIRECTORY``."""
-    config: Any = numba.config
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(DIRECTORY)
+    before = _config.CACHE_DIR, _dispatcher.FunctionCache
+    _config.CACHE_DIR = str(DIRECTORY)
+    if not _WRITABLE:
+        _dispatcher.FunctionCache = _ReadOnly
     try:
         yield
     finally:
-        config.CACHE_DIR = before
+        _config.CACHE_DIR, _dispatcher.FunctionCache = before
 
 
-@contextlib.contextmanager
-def compiling() -> Iterator[None]:
-    """Around the first use: one process a machine compiles and says so, the others wait and load what it made."""
+def fill(use: Callable[[], None]) -> None:
+    """Have one process a machine compile what ``use`` uses, and say so; the others wait and load what it made."""
     ready = DIRECTORY / _READY
-    if ready.exists():
-        yield
+    if not _WRITABLE or ready.exists():
         return
     with open(DIRECTORY / "lock", "w", encoding="utf-8") as lock:
         with contextlib.suppress(OSError):  # file systems without locks: each compiles for itself, no harm
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
             log.warning("compiling the CarRacing engine, once on this machine (about a minute)")
-        yield
-        ready.touch()
+            use()
+            ready.touch()

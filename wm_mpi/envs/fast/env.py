@@ -5,10 +5,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+from gymnasium.error import InvalidAction
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from wm_mpi.envs.fast import cache
+from wm_mpi.envs.fast.copies import Copyable
 from wm_mpi.envs.fast.physics.batch import CarBatch
 from wm_mpi.envs.fast.physics.track import Colors, create_track, draw_colors
 from wm_mpi.envs.fast.render.render import (
@@ -19,17 +22,20 @@ from wm_mpi.envs.fast.render.render import (
     make_scratch,
     render_rgb,
 )
+from wm_mpi.envs.fast.views import ShownState
 
 Frames = npt.NDArray[np.uint8]
 Infos = dict[str, Any]
 
 DISCRETE = np.array([[0, 0, 0], [0.6, 0, 0], [-0.6, 0, 0], [0, 0.2, 0], [0, 0, 0.8]])
 """CarRacing's five discrete actions as (steer, gas, brake): nothing, right, left, gas, brake."""
+RENDER_MODES = ["rgb_array", "state_pixels"]
+"""``render`` gives pictures to watch, or the observation's 96×96."""
 FRAME_COST = 0.1
 """What a frame costs (points). Gymnasium draws a frame's score before it subtracts this."""
 
 
-class CarRacingVector(VectorEnv):
+class CarRacingVector(Copyable, VectorEnv):
     """``num_envs`` cars in lock-step, as fast as one core draws them.
 
     Same tracks, physics, rewards and endings as Gymnasium's CarRacing-v3 for the same seeds and actions; the pictures agree
@@ -38,32 +44,39 @@ class CarRacingVector(VectorEnv):
     other cars. Parts that have ended and not been reset are skipped: stepping costs nothing, their frame stands still.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50, "skips_ended": True,
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 50, "skips_ended": True,
                                 "autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, lap_complete_percent: float = 0.95,
                  domain_randomize: bool = False, continuous: bool = True, max_episode_steps: int | None = 1000,
                  observation_size: int = 96, render_size: tuple[int, int] = (600, 400),
-                 autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP) -> None:
+                 autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, verbose: bool = False) -> None:
         """Build the engine; the first ever use on a machine compiles for about a minute, later ones load a cache.
 
         Args:
             num_envs: cars.
-            render_mode: None or "rgb_array".
+            render_mode: None, "rgb_array" or "state_pixels"; for "human" see ``gymnasium.make``.
             lap_complete_percent: share of tiles to visit before the start line ends the lap (0.95; the paper's v0: 1.0).
             domain_randomize: other colours for each episode.
             continuous: actions (steer -1..1, gas 0..1, brake 0..1) as float [num_envs, 3]; else integers 0..4.
             max_episode_steps: frames after which an episode is truncated; None for never.
             observation_size: 96 as Gymnasium, or 64 for the policy frame.
-            render_size: (width, height) of ``render``'s pictures.
+            render_size: (width, height) of ``render``'s pictures in "rgb_array".
             autoreset_mode: as in Gymnasium; DISABLED takes ``options={"reset_mask": mask}``.
+            verbose: print how tracks came about, as Gymnasium's.
+
+        Raises:
+            ValueError: there is no such observation size or render mode.
         """
         if observation_size not in (96, POLICY_SIZE):
             raise ValueError(f"observation_size is {observation_size}, but must be 96 or {POLICY_SIZE}")
-        self.num_envs = num_envs
+        if render_mode not in (None, *RENDER_MODES):
+            raise ValueError(f"render_mode is {render_mode!r}, but must be None, {' or '.join(map(repr, RENDER_MODES))}; "
+                             "for a window: gymnasium.make('wm_mpi:wm_mpi/CarRacing-v3', render_mode='human')")
+        self.num_envs, self.verbose = num_envs, verbose
         self.render_mode, self.render_size = render_mode, render_size
         self.continuous, self.domain_randomize, self.max_episode_steps = continuous, domain_randomize, max_episode_steps
-        self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(autoreset_mode)}
+        self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(autoreset_mode), "compiled": cache.target()}
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (observation_size, observation_size, 3), np.uint8)
         self.single_action_space = _action_space(continuous)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -71,20 +84,30 @@ class CarRacingVector(VectorEnv):
         self._cars = CarBatch(num_envs, lap_complete_percent)
         self._colors = np.zeros((3, num_envs, 3))
         self._score = np.zeros(num_envs)
-        self._scratch = make_scratch()
-        self._state = self._render_state()
-        self._draw = draw_observations if observation_size == 96 else draw_policy_frames
         self._frames: Frames = np.zeros((num_envs, observation_size, observation_size, 3), np.uint8)
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._steps = np.zeros(num_envs, np.int64)
         self._ended = np.ones(num_envs, np.bool_)  # or not begun
+        self._connect()
+        cache.fill(self._use_all)
 
-    def _render_state(self) -> RenderState:
-        """The arrays that are drawn, as views of the physics' own."""
+    def _use_all(self) -> None:
+        """Call whatever is compiled."""
+        cars = CarBatch(1)
+        cars.reset(0, 0)
+        cars.step(np.zeros((1, 3)))
+        for draw, size in ((draw_observations, 96), (draw_policy_frames, POLICY_SIZE)):
+            draw(np.zeros((self.num_envs, size, size, 3), np.uint8), self._scratch, self._state, self._ended)
+        render_rgb(self._state, 0, 96, 96)
+
+    def _derive(self) -> None:
+        """What draws, and the arrays that are drawn, which are views of the physics' own."""
+        self._scratch = make_scratch()
+        self._draw = draw_observations if self._frames.shape[1] == 96 else draw_policy_frames
         names = [name for name in RenderState._fields if hasattr(self._cars, name) and name != "total_reward"]
         road, background, grass = self._colors
-        return RenderState(**{name: getattr(self._cars, name) for name in names}, total_reward=self._score,
-                           road_color=road, bg_color=background, grass_color=grass)
+        self._state = RenderState(**{name: getattr(self._cars, name) for name in names}, total_reward=self._score,
+                                  road_color=road, bg_color=background, grass_color=grass)
 
     def reset(self, *, seed: int | list[int | None] | None = None,  # type: ignore[override]
               options: dict[str, Any] | None = None) -> tuple[Frames, Infos]:
@@ -117,7 +140,7 @@ class CarRacingVector(VectorEnv):
         if generator is None or seed is not None:
             generator = self._generators[car] = seeding.np_random(seed)[0]
         kept = Colors(*self._colors[:, car]) if self.domain_randomize and not randomize else None
-        track = create_track(generator, self.domain_randomize, kept)
+        track = create_track(generator, self.domain_randomize, kept, self.verbose)
         self._cars.reset(car, track)
         self._cars_colors(car, track.colors)
         self._score[car] = self._cars.total_reward[car]
@@ -127,22 +150,25 @@ class CarRacingVector(VectorEnv):
     def _cars_colors(self, car: int, colors: Colors) -> None:
         self._colors[:, car] = colors.road, colors.background, colors.grass
 
-    def step(self, actions: npt.NDArray) -> tuple[Frames, npt.NDArray[np.float64], npt.NDArray[np.bool_],
+    def step(self, actions: npt.ArrayLike) -> tuple[Frames, npt.NDArray[np.float64], npt.NDArray[np.bool_],
                                                   npt.NDArray[np.bool_], Infos]:
         """Advance all running cars by one frame (1/50 s).
 
         Args:
-            actions: float [num_envs, 3], or int [num_envs] where not ``continuous``.
+            actions: float [num_envs, 3], or int [num_envs] where not ``continuous``; those of ended cars do not count.
 
         Returns:
             Frames (a copy), rewards, terminated (lap completed or field left), truncated (time is up), and infos with
             "lap_finished" for those that terminated.
+
+        Raises:
+            gymnasium.error.InvalidAction: an action that is none; nothing has moved.
         """
         restarting = self._ended.copy() if self.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP else None
         running = ~self._ended
-        actions = np.asarray(actions, np.float64) if self.continuous else DISCRETE[self._checked(actions)]
+        actions = self._steered(actions, running) if self.continuous else self._chosen(actions, running)
         rewards, terminated, laps = (each.copy() for each in self._cars.step(actions, running))
-        self._score[running] = self._cars.total_reward[running] + FRAME_COST
+        self._score[running] = self._points()[running] + FRAME_COST
         self._steps += running
         truncated = np.zeros(self.num_envs, np.bool_)
         if self.max_episode_steps is not None:
@@ -159,30 +185,73 @@ class CarRacingVector(VectorEnv):
             self.reset(options={"reset_mask": ended})
         return self._frames.copy(), rewards, terminated, truncated, infos
 
-    def _checked(self, actions: npt.NDArray) -> npt.NDArray[np.int64]:
-        actions = np.asarray(actions)
-        if not np.issubdtype(actions.dtype, np.integer) or actions.min() < 0 or actions.max() >= len(DISCRETE):
-            raise gymnasium.error.InvalidAction(f"discrete actions are integers 0 to 4, not {actions}")
-        return actions
+    def _steered(self, actions: npt.ArrayLike, running: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Actions float64 [num_envs, 3]. Gymnasium clips gas only, lets infinities be, and drops what follows the third."""
+        try:
+            given = np.asarray(actions, np.float64)
+        except (TypeError, ValueError):
+            raise InvalidAction(f"actions are numbers (steer, gas, brake) for each car, not {actions!r}") from None
+        if given.shape[:-1] != (self.num_envs,) or given.shape[-1] < 3:
+            raise InvalidAction(f"actions {actions!r} have shape {given.shape}, but must be ({self.num_envs}, 3): steer, "
+                                "gas and brake for each car")
+        given = given[:, :3]
+        nan = np.isnan(given)
+        if nan.any() and (cars := np.flatnonzero(nan.any(axis=1) & running)).size:
+            raise InvalidAction(f"the action of car {cars[0]} is {given[cars[0]].tolist()}: nan is no steer, gas or brake")
+        return given
+
+    def _chosen(self, actions: npt.ArrayLike, running: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Discrete actions as float64 [num_envs, 3]."""
+        given = np.asarray(actions)
+        if given.shape != (self.num_envs,) or not np.issubdtype(given.dtype, np.integer):
+            raise InvalidAction(f"actions are {self.num_envs} integers of 0 to {len(DISCRETE) - 1}, not {actions!r}")
+        cars = np.flatnonzero(((given < 0) | (given >= len(DISCRETE))) & running)
+        if cars.size:
+            raise InvalidAction(f"the action of car {cars[0]} is {given[cars[0]]}, but must be 0 to {len(DISCRETE) - 1}")
+        return DISCRETE[np.where(running, given, 0)]
+
+    def _coast(self) -> Frames:
+        """Advance running cars by a frame without acting: Gymnasium's ``step(None)``."""
+        running = ~self._ended
+        self._cars.coast(running)
+        self._score[running] = self._points()[running]
+        self._draw(self._frames, self._scratch, self._state, running)
+        return self._frames.copy()
+
+    def _points(self) -> npt.NDArray[np.float64]:
+        """The episodes' points so far [num_envs]."""
+        return self._cars.total_reward[:self.num_envs].copy()
 
     def render(self) -> tuple[Frames, ...] | None:  # type: ignore[override]
-        """Pictures to watch, one a car, uint8 [height, width, 3]; None without a render mode."""
+        """Pictures, one a car, uint8 [height, width, 3], as ``render_mode`` says; None without one."""
         if self.render_mode is None:
             return None
-        return tuple(render_rgb(self._state, car, *self.render_size) for car in range(self.num_envs))
+        state = self._state._replace(total_reward=self._points())  # the cost of the last frame is paid now
+        if self.render_mode == "state_pixels":
+            frames = np.zeros((self.num_envs, 96, 96, 3), np.uint8)
+            draw_observations(frames, self._scratch, state, np.ones(self.num_envs, np.bool_))
+            return tuple(frames)
+        return tuple(render_rgb(state, car, *self.render_size) for car in range(self.num_envs))
 
 
-class CarRacing(gymnasium.Env):
-    """One car: a drop-in for ``gymnasium.make("CarRacing-v3")``, about a hundred times as fast."""
+class CarRacing(ShownState, gymnasium.Env):
+    """One car: a drop-in for ``gymnasium.make("CarRacing-v3")``, about a hundred times as fast.
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}
+    ``car``, ``track``, ``road``, ``reward`` and so on are those of Gymnasium's class, to look at; docs/engine.md lists them.
+    """
 
-    def __init__(self, render_mode: str | None = None, lap_complete_percent: float = 0.95, domain_randomize: bool = False,
-                 continuous: bool = True, render_size: tuple[int, int] = (600, 400)) -> None:
+    metadata = {"render_modes": RENDER_MODES, "render_fps": 50}
+
+    def __init__(self, render_mode: str | None = None, verbose: bool = False, lap_complete_percent: float = 0.95,
+                 domain_randomize: bool = False, continuous: bool = True, observation_size: int = 96,
+                 render_size: tuple[int, int] = (600, 400)) -> None:
         """See ``CarRacingVector``; the time limit is a wrapper's, as usual for a single environment."""
         self._vector = CarRacingVector(1, render_mode, lap_complete_percent, domain_randomize, continuous, None,
-                                       render_size=render_size, autoreset_mode=AutoresetMode.DISABLED)
-        self.render_mode = render_mode
+                                       observation_size, render_size, AutoresetMode.DISABLED, verbose)
+        self._cars = self._vector._cars
+        self.render_mode, self.verbose = render_mode, verbose
+        self.continuous, self.domain_randomize = continuous, domain_randomize
+        self.lap_complete_percent = lap_complete_percent
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
 
@@ -194,13 +263,29 @@ class CarRacing(gymnasium.Env):
         return frames[0], infos
 
     def step(self, action: Any) -> tuple[Frames, float, bool, bool, Infos]:
-        """Advance one frame (1/50 s)."""
-        frames, rewards, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
+        """Advance one frame (1/50 s); with None the controls stay as they are and nothing is rewarded.
+
+        After an end the car drives on, as Gymnasium's does.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode has begun.
+            gymnasium.error.InvalidAction: NaN, too few numbers, no number of an action; nothing has moved.
+        """
+        if self._lap is None:
+            raise gymnasium.error.ResetNeeded("call reset before step")
+        self._vector._ended[0] = False
+        if action is None:
+            return self._vector._coast()[0], 0.0, False, False, {}
+        if not self.continuous:
+            if not self.action_space.contains(action):
+                raise InvalidAction(f"the action is {action!r}, but must be an integer of 0 to {len(DISCRETE) - 1}")
+            action = int(action)  # True is 1
+        frames, rewards, terminated, truncated, infos = self._vector.step([action])
         info = {"lap_finished": bool(infos["lap_finished"][0])} if terminated[0] else {}
         return frames[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> Frames | None:  # type: ignore[override]
-        """A picture to watch, uint8 [height, width, 3]."""
+        """A picture, uint8 [height, width, 3], as ``render_mode`` says; None without one."""
         pictures = self._vector.render()
         return None if pictures is None else pictures[0]
 

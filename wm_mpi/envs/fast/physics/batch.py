@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..copies import Copyable
 from .contacts import prepare_tiles
 from .frame import advance, place_car
 from .layout import (
@@ -37,21 +38,22 @@ from .simd import LANES
 from .track import MAX_TILES, Track, create_track
 
 
-class CarBatch:
+class CarBatch(Copyable):
     """The state of ``width`` cars, each on its own track.
 
     Lengths in metres, angles in radians, per second where it is a speed. The
-    float32 arrays are views into one record per car and change with each step.
+    float32 arrays are views into one record per car and change with each step;
+    they, and what else is [R], have a row more than cars where there is one car.
 
-    hull_xy: float32 [W, 2], the hull's origin (``hull.position``).
-    hull_angle, hull_angular_velocity: float32 [W].
-    hull_velocity: float32 [W, 2], of the centre of mass (``hull.linearVelocity``).
-    wheel_xy: float32 [W, 4, 2]; wheel_angle: float32 [W, 4].
-    body_sin, body_cos: float32 [W, 5], of the b2Transforms: the hull, then the wheels.
-    joint_angle0: float32 [W], ``wheels[0].joint.angle``.
-    wheel_omega, wheel_phase: float64 [W, 4].
-    time, total_reward: float64 [W], Gymnasium's ``t`` and ``reward``.
-    tile_count: int32 [W]; tile_visited_count: int32 [W].
+    hull_xy: float32 [R, 2], the hull's origin (``hull.position``).
+    hull_angle, hull_angular_velocity: float32 [R].
+    hull_velocity: float32 [R, 2], of the centre of mass (``hull.linearVelocity``).
+    wheel_xy: float32 [R, 4, 2]; wheel_angle: float32 [R, 4].
+    body_sin, body_cos: float32 [R, 5], of the b2Transforms: the hull, then the wheels.
+    joint_angle0: float32 [R], ``wheels[0].joint.angle``.
+    wheel_omega, wheel_phase: float64 [R, 4].
+    time, total_reward: float64 [R], Gymnasium's ``t`` and ``reward``.
+    tile_count: int32 [R]; tile_visited_count: int32 [R].
     tile_xy: float64 [W, MAX_TILES, 4, 2], road1_l, road1_r, road2_r, road2_l.
     tile_touched, tile_visited: bool [W, MAX_TILES]; a touched tile has taken the
         plain road colour.
@@ -64,9 +66,10 @@ class CarBatch:
         self.width = width
         self.lap_complete_percent = float(lap_complete_percent)
         self.tracks: list[Track | None] = [None] * width
-        self._f32 = np.zeros((width, COLUMNS_F32), np.float32)
-        self._f64 = np.zeros((width, COLUMNS_F64))
-        self._int = np.zeros((width, COLUMNS_INT), np.int32)
+        rows = max(width, 2)  # a single row's views are contiguous to Numba: a type of its own, to be compiled again
+        self._f32 = np.zeros((rows, COLUMNS_F32), np.float32)
+        self._f64 = np.zeros((rows, COLUMNS_F64))
+        self._int = np.zeros((rows, COLUMNS_INT), np.int32)
         self._near = np.zeros((width, MAX_TILES), np.int32)
         self._boxes = np.zeros((width, MAX_TILES, 4), np.float32)
         self._region = np.zeros((width, 4), np.float32)
@@ -83,11 +86,11 @@ class CarBatch:
         self.terminated = np.zeros(width, np.bool_)
         self.lap_finished = np.zeros(width, np.bool_)
         self._no_actions = np.zeros((width, 3))
-        self._name_views()
+        self._connect()
 
-    def _name_views(self) -> None:
+    def _derive(self) -> None:
         f32, f64, ints = self._f32, self._f64, self._int
-        centres = f32[:, CENTRE_X : CENTRE_X + 10].reshape(self.width, 2, 5)
+        centres = f32[:, CENTRE_X : CENTRE_X + 10].reshape(-1, 2, 5)
         self.hull_xy = f32[:, HULL_X : HULL_Y + 1]
         self.hull_angle = f32[:, ANGLE]
         self.hull_velocity = f32[:, VEL_X : VEL_Y + 1 : VEL_Y - VEL_X]
@@ -135,7 +138,7 @@ class CarBatch:
         place_car(self._f32[car], *track.start)
         only = np.zeros(self.width, np.bool_)
         only[car] = True
-        self._advance(self._no_actions, only, False)
+        self.coast(only)
 
     def step(
         self, actions: np.ndarray, active: np.ndarray | None = None
@@ -159,6 +162,10 @@ class CarBatch:
             active = np.ones(self.width, np.bool_)
         self._advance(actions, np.ascontiguousarray(active, np.bool_), True)
         return self.reward, self.terminated, self.lap_finished
+
+    def coast(self, active: np.ndarray) -> None:
+        """Advance the cars in ``active`` (bool [W]) without acting or reward: ``CarRacing.step(None)``."""
+        self._advance(self._no_actions, active, False)
 
     def _advance(self, actions: np.ndarray, active: np.ndarray, acting: bool) -> None:
         advance(

@@ -96,6 +96,7 @@ def create_track(
     seed: int | np.random.Generator,
     domain_randomize: bool = False,
     colors: Colors | None = None,
+    verbose: bool = False,
 ) -> Track:
     """The track of ``CarRacing.reset(seed=seed)``.
 
@@ -105,6 +106,7 @@ def create_track(
         domain_randomize: draw the colours first, as the original does.
         colors: keep these colours and draw none (the reset option
             ``randomize=False`` of a ``domain_randomize`` environment).
+        verbose: print the range of the walk that became the lap, and attempts that failed.
     """
     if isinstance(seed, np.random.Generator):
         rng = seed
@@ -117,6 +119,10 @@ def create_track(
         first, last = _walk_track(rng.random(2 * CHECKPOINTS), walk)
         if first >= 0:
             break
+        if verbose:
+            print("retry to generate track (normal if there are not many instances of this message)")
+    if verbose:
+        print(f"Track generation: {first}..{last + 1} -> {last + 1 - first}-tiles track")
     points = walk[first:last].copy()
     tile_xy, kerb, kerb_xy = _lay_tiles(points)
     start = (float(points[0, 1]), float(points[0, 2]), float(points[0, 3]))
