@@ -16,6 +16,7 @@ from PIL import Image
 
 from wm_mpi import footage
 from wm_mpi.charts import Axis, Mark, axis, chart, compact
+from wm_mpi.config import EsConfig
 from wm_mpi.curves import bins, paper_until, smooth
 from wm_mpi.findings import investigate, published
 from wm_mpi.footage import EVERY, TEMPERATURES
@@ -212,8 +213,8 @@ def _begun(tmp_path: Path) -> Path:
     """A run that was killed before its first generation."""
     run = tmp_path / "begun"
     run.mkdir()
-    (run / "config.json").write_text(json.dumps({"popsize": 4, "episodes": 1, "generations": 9, "env": "toy", "world": None,
-                                                 "eval_every": 2}))
+    config = EsConfig(env="toy", popsize=4, episodes=1, generations=9, eval_every=2)
+    (run / "config.json").write_text(json.dumps(config.values()))
     return run
 
 

@@ -159,7 +159,7 @@ def test_a_job_that_was_stopped_as_a_whole_goes_on(monkeypatch: pytest.MonkeyPat
     crew = Crew(post)  # type: ignore[arg-type]
     said: list[str] = []
     crew.say = said.append
-    post.mail = [Message(number, "ready", 4) for number in (1, 2)]
+    post.mail = [Message(number, "ready", (4, None)) for number in (1, 2)]
     for _ in range(2):
         crew.next(1.0)
     post.stop = 900.0

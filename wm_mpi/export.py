@@ -83,7 +83,8 @@ def halve(source: Path, target: Path) -> None:
     Raises:
         UserError: a weight is too large for float16.
     """
-    arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again", schema.Weights)
+    about: dict[str, Any]
+    arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again")
     with np.errstate(over="ignore"):  # it is said below
         halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
     for name, value in halves.items():

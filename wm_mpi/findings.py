@@ -146,7 +146,7 @@ def find_world(config: schema.Settings, given: str | None, recorded: str | None)
     path = Path(name)
     try:
         manifest = load_manifest(path)
-        if manifest["files"]["policy.onnx"] != config["world_sha256"]:
+        if manifest["files"]["policy.onnx"] != config.get("world_sha256"):
             raise UserError(f"{path} is another world than the run was trained in: give the right one with --world")
     except UserError as error:
         if given is not None:

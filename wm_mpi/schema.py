@@ -26,7 +26,7 @@ class Settings(TypedDict):
 
     env: str
     world: str | None
-    world_sha256: str | None
+    world_sha256: NotRequired[str | None]
     popsize: int
     episodes: int
     generations: int

@@ -51,8 +51,8 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
                  + (f"; for your own: --run {OWN}" if RunDir(OWN).champion.exists() else ""))
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
     spec = EnvSpec(env or settings["env"], max_frames, lap)
-    arrays, about = load_arrays(directory.champion, f"{directory.path} has no champion yet: let es finish a generation",
-                                Champion, ("parameters", "best_candidate"))
+    first = f"{directory.path} has no champion yet: let es finish a generation first"
+    arrays, about = load_arrays(directory.champion, first, Champion, ("parameters", "best_candidate"))
     world = world or world_of(directory, settings)
     if world is not None and world == world_of(directory, settings) and spec.name != "toy" and not Path(world).exists():
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")

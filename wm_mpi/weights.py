@@ -12,7 +12,7 @@ from wm_mpi.datasets import Dataset, load_arrays, save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 from wm_mpi.progress import log
-from wm_mpi.schema import Checkpoint, RnnWeights, Weights
+from wm_mpi.schema import Checkpoint, RnnWeights, Weights, checked
 from wm_mpi.terminal import quoted
 
 UNKNOWN = "unknown"
@@ -103,16 +103,17 @@ def load_weights(directory: str | Path, kind: str) -> tuple[Arrays, dict[str, An
         UserError: missing, damaged, the other kind, or not finite.
     """
     path = weights_file(directory, kind)
-    schema = {"vae": Weights, "rnn": RnnWeights}[kind]
-    about: Any
-    weights, about = load_arrays(path, f"run python -m wm_mpi.train_{kind} --out {quoted(directory)}", schema)
+    again = f"run python -m wm_mpi.train_{kind} --out {quoted(directory)}"
+    about: dict[str, Any]
+    weights, about = load_arrays(path, again)
     if about.get("kind") != kind:
         raise UserError(f"{path} holds a {about.get('kind')!r}, not a {kind!r}: the directories are mixed up")
     for name, value in weights.items():
         if not np.isfinite(value).all():
             raise UserError(f"{path}: {name} has numbers that are not finite, the training has diverged: train again with a "
                             "lower --learning-rate")
-    return weights, about
+    schema: type[dict[str, Any]] = {"vae": Weights, "rnn": RnnWeights}[kind]  # type: ignore[assignment]
+    return weights, checked(about, schema, str(path), again)
 
 
 def locate(data: Dataset, rows: npt.NDArray[np.int64]) -> str:
