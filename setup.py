@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = next(line.split('"')[1] for line in (HERE / "wm_mpi" / "__init__.py").read_text().splitlines()
+VERSION = next(line.split('"')[1] for line in (HERE / "wm_mpi" / "__init__.py").read_text(encoding="utf-8").splitlines()
                if line.startswith("__version__"))
 
 EXTRAS = {
@@ -22,7 +22,7 @@ setup(
     name="wm_mpi",
     version=VERSION,
     description="World Models (Ha and Schmidhuber, 2018) trained over MPI with CMA-ES",
-    long_description=(HERE / "README.md").read_text(),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["wm_mpi", "wm_mpi.*"]),

@@ -223,7 +223,7 @@ def ranks(options: argparse.Namespace) -> dict[int, float]:
     """Frames a second in all, by the number of worker ranks; each plays the same number of frames."""
     rates = {}
     for workers in range(1, options.ranks + 1):
-        with tempfile.NamedTemporaryFile("r", suffix=".json") as answer:
+        with tempfile.NamedTemporaryFile("r", suffix=".json", encoding="utf-8") as answer:
             command = ["mpirun", "--oversubscribe", "-np", str(workers + 1), sys.executable, "-m", "benchmarks.rollouts",
                        "--world", options.world, "--width", str(options.width), "--child", answer.name]
             subprocess.run(command, check=True, env={**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -245,7 +245,7 @@ def child(options: argparse.Namespace) -> None:
             began = time.perf_counter()
             results = pool.run(candidates, tasks).results
             rates.append(sum(played.frames for played in results) / (time.perf_counter() - began))
-        Path(options.child).write_text(json.dumps(float(np.median(rates))))
+        Path(options.child).write_text(json.dumps(float(np.median(rates))), encoding="utf-8")
 
 
 def report(result: dict[str, Any]) -> str:

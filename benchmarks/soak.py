@@ -21,7 +21,8 @@ from wm_mpi.seeding import Stream, episode_seed
 
 def resident_megabytes() -> float:
     """Resident memory of this process, in MB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1000
 
 

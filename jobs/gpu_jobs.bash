@@ -56,4 +56,4 @@ run python -m wm_mpi.train_rnn "${training[@]}" --data "$out/latents" --out "$ou
 stage "4/4 freeze"
 run python -m wm_mpi.freeze "${preset[@]}" --vae "$out/vae" --rnn "$out/rnn" --data "$data" --out "$out/world"
 echo
-echo "== done in $SECONDS s: $out/world is ready for WORLD=$out/world bash jobs/gce_train.bash"
+printf '== done in %s s; next: WORLD=%q bash jobs/gce_train.bash\n' "$SECONDS" "$out/world"

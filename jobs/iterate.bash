@@ -68,4 +68,4 @@ stage "7/7 train C from there on $ranks ranks"
 run bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$out/world" --init "$out/start.h5" --out "$out/es" \
     --deterministic --popsize 32 --episodes 4 --stuck-frames 100 --generations 40 --eval-every 10 --eval-episodes 16 --seed "$seed" "$@"
 echo
-echo "== done in $SECONDS s; next: python -m wm_mpi.evaluate --run $out/es --compare $from/es"
+printf '== done in %s s; next: python -m wm_mpi.evaluate --run %q --compare %q\n' "$SECONDS" "$out/es" "$from/es"

@@ -68,4 +68,4 @@ echo "== done in $((SECONDS - started)) s; everything is under $out/:"
 }
 echo "   es/                 metrics.jsonl, champion.h5, log.txt"
 echo
-echo "see it drive:  . $WM_VENV/bin/activate && python -m wm_mpi.watch --run $out/es --serve 8000"
+printf 'see it drive:  . %q && python -m wm_mpi.watch --run %q --serve 8000\n' "$WM_VENV/bin/activate" "$out/es"

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "wm_mpi"
 FLOORS = {
     0: {"errors", "config", "cli", "rundir", "seeding", "single_thread", "progress", "registration", "launch", "machine",
-        "schema", "__init__"},
+        "schema", "terminal", "__init__"},
     1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize", "reference",
         "measures", "charts", "film"},
     2: {"rollout", "history", "recording", "weights", "calibration", "evidence", "gates", "checkup",

@@ -108,7 +108,7 @@ def test_a_name_that_is_not_there(arguments: tuple[str, ...], meant: str, tmp_pa
 
 # --- bad flags --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("flags,sentence", [
-    ("--popsize 1", "--popsize is 1, but must be at least 2"),
+    ("--popsize 1", "--popsize is 1, but must be at least 3"),
     ("--popsize 1.5", f"--popsize: invalid literal for int() with base 10: '1.5'{HELP}"),
     ("--popsiz 3", f"unrecognized options: --popsiz, 3, perhaps you meant --popsize{HELP}"),
     ("stray", f"unrecognized options: stray{HELP}"),

@@ -359,6 +359,16 @@ def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> N
     assert losses[-1]["val_loss"] < losses[0]["val_loss"]
 
 
+def test_a_world_without_a_place_is_refused_before_its_gates(pipeline: Path, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    from wm_mpi import freeze
+    monkeypatch.delattr(freeze, "judge_world")
+    (tmp_path / "file").write_text("")
+    assert "manifest.json cannot be written: Not a directory" in refuse_here(
+        "freeze", "--vae", pipeline / "vae", "--rnn", pipeline / "rnn", "--data", pipeline / "frames", "--out",
+        tmp_path / "file" / "world")
+
+
 def test_v_and_m_that_do_not_fit(copied: Path) -> None:
     here("train_vae", "--preset", "smoke", "--seed", 5, "--data", copied / "frames", "--out", copied / "other")
     said = refuse_here("freeze", "--vae", copied / "other", "--rnn", copied / "rnn", "--data", copied / "frames",

@@ -14,11 +14,13 @@ from browser import browser
 from conftest import once, refuse, succeed
 from PIL import Image
 
+from wm_mpi import footage
 from wm_mpi.charts import Axis, Mark, axis, chart, compact
 from wm_mpi.config import EsConfig
 from wm_mpi.curves import bins, paper_until, smooth
 from wm_mpi.findings import investigate, published
 from wm_mpi.footage import EVERY, TEMPERATURES
+from wm_mpi.rundir import found
 
 HEAVIEST = 10e6
 """Of any report (bytes)."""
@@ -101,6 +103,20 @@ def long(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "return_best": mean + 40, "return_std": 20.0, "seconds": 3.0, "lost": lost}
             file.write(json.dumps(row | ({"eval_mean": mean, "eval_std": 9.0} if generation % 25 == 0 else {})) + "\n")
     return run
+
+
+def test_films_drive_as_the_verdict_did_that_they_illustrate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with its width: sums may round differently for another number of rows."""
+    made: list[tuple[object, ...]] = []
+    findings = investigate(found("carracing"))
+    judged = findings.judged[0] | {"width": 5, "deterministic": False, "env": {
+        "env": "fast", "env_id": "x", "max_frames": 70, "lap_complete_percent": 0.5}}
+    monkeypatch.setattr(footage, "Drive", lambda *arguments: made.append(arguments[2:]))
+    monkeypatch.setattr(footage, "DreamDrive", type("Dream", (), {"__init__": lambda self, *rest: made.append(rest[2:])}))
+    for part in ("film", "understanding", "dreams"):
+        monkeypatch.setattr(footage, part, lambda *_: "")
+    footage.played(dataclasses.replace(findings, evaluations=[judged]), 1)
+    assert made == [(False, 70, 0.5, 5)] * 2
 
 
 def test_a_run_of_the_toy(toy: Path, tmp_path: Path) -> None:

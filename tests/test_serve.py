@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import http.client
 import io
 import itertools
 import json
@@ -27,9 +28,17 @@ from conftest import ENVIRONMENT, ROOT, command, once, refuse, succeed
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
+from wm_mpi.cli import parse
+from wm_mpi.config import WatchConfig, origin_of
 from wm_mpi.datasets import load_arrays, save_arrays
+from wm_mpi.envs import make_env
 from wm_mpi.errors import UserError
+from wm_mpi.policy import GraphPolicy
+from wm_mpi.pool import Listed
+from wm_mpi.rollout import Rollout, Task, make_policy
+from wm_mpi.rundir import found
 from wm_mpi.scene import DreamDrive, Sight
 from wm_mpi.seeding import EpisodeSeed
 from wm_mpi.serving import server as serving
@@ -396,6 +405,104 @@ def test_another_sites_page_cannot_drive(port: int) -> None:
         visitor.picture()
 
 
+def asked(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, str, Any]:
+    """Status, text and headers of an answer."""
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    line.request(method, path, headers=headers)
+    answer = line.getresponse()
+    return answer.status, answer.read().decode(), answer.headers
+
+
+@contextlib.contextmanager
+def behind(source: ToySource, *origins: str, prefix: str = "/") -> Iterator[int]:
+    """A server that is told of its proxy; gives its port."""
+    server = serving.open_server(source, 0, "127.0.0.1", origins, prefix)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.socket.getsockname()[1]
+    server.shutdown()
+    thread.join(20)
+
+
+PROXIES = [
+    ("https://watch.example.org", "127.0.0.1:{port}"),  # nginx with its own Host
+    ("https://hub.example.org", "hub.example.org:443"),  # Jupyter behind a proxy that names the port
+    ("https://name-8000.app.github.dev", "localhost:{port}"),  # Codespaces
+    ("http://localhost:8000", "name-8000.app.github.dev")]  # and as it was once seen
+
+
+@pytest.mark.parametrize("origin,host", PROXIES)
+def test_a_proxy_that_is_named_is_let_in_and_no_other(origin: str, host: str, source: ToySource,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    def come(port: int, origin: str) -> None:
+        address = f"ws://{host.format(port=port)}/drive"  # which gives the Host
+        with connect(address, sock=socket.create_connection(("127.0.0.1", port)), origin=Origin(origin), max_size=None,
+                     compression=None) as line:
+            Visitor(line).picture()
+
+    with behind(source, "https://other.example", origin.upper() + "/") as port:
+        come(port, origin)
+        come(port, "https://other.example")
+        for stranger in (f"{origin}.evil.example", "http://evil.example", "null", "https://other.example:444"):
+            with pytest.raises(InvalidStatus, match="403"):
+                come(port, stranger)
+    capsys.readouterr()
+    with behind(source) as port:
+        for _ in range(2):
+            with pytest.raises(InvalidStatus, match="403"):
+                come(port, origin)
+            status, told, _ = asked(port, "/drive", "POST", Origin=origin, Host=host.format(port=port))
+            assert status == 403 and told.endswith(f"give watch --origin {origin}\n")
+        assert asked(port, "/drive", "POST", Origin=f"http://127.0.0.1:{port}")[0] == 200
+    said = capsys.readouterr().out
+    assert said.count(f"refused: pages of {origin} may not drive here") == 1 and f"--origin {origin}\n" in said
+
+
+def test_a_strangers_origin_is_no_command_to_copy(source: ToySource, capsys: pytest.CaptureFixture[str]) -> None:
+    with behind(source) as port:
+        for number in range(serving.MOST_ORIGINS + 5):
+            assert asked(port, "/drive", "POST", Origin=f"http://a{number};reboot")[0] == 403
+        assert asked(port, "/drive", "POST", Origin="http://" + "x" * 5000)[0] == 403
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == serving.MOST_ORIGINS and max(map(len, lines)) < 1000
+    assert all("--origin" not in line or "--origin 'http://a" in line for line in lines)
+
+
+def test_a_proxy_that_passes_its_prefix_on(source: ToySource) -> None:
+    with behind(source, prefix="/user/me/proxy/absolute/8000/") as port:
+        place = "/user/me/proxy/absolute/8000"
+        status, _, headers = asked(port, place)
+        assert status == 307 and headers["Location"] == f"{place}/"
+        for path in ("/", "/page.css", "/page.js"):
+            assert asked(port, place + path)[1] == asked(port, path)[1] != ""
+        with connect(f"ws://127.0.0.1:{port}{place}/drive", max_size=None, compression=None) as line:
+            Visitor(line).picture()
+        assert asked(port, f"{place}/nothing")[0] == asked(port, "/user/me/drive")[0] == 404
+    assert "://127.0.0.1:80/a/b/ (" in serving.invitation(80, "127.0.0.1", "/a/b")
+
+
+@pytest.mark.parametrize("flags,sentence", [
+    (("--origin", "watch.example.org"), "--origin is watch.example.org, but must be http or https and a host"),
+    (("--origin", "https://a.b", "--origin", "https://a.b/page"), "--origin is https://a.b/page, but must be"),
+    (("--origin", "*"), "--origin is *, but"), (("--origin", "https://me@a.b"), "--origin is https://me@a.b, but"),
+    (("--origin", "https://a.b:x"), "--origin is https://a.b:x, but"),
+    (("--prefix", "proxy"), "--prefix is proxy, but must be the path of a URL"),
+    (("--prefix", "/a?b"), "--prefix is /a?b, but"), (("--serve", "70000"), "--serve is 70000, but must be at most 65535")])
+def test_what_no_proxy_sends_is_refused(flags: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse(WatchConfig, "watch", flags)
+    assert str(refused.value).startswith(sentence)
+    assert parse(WatchConfig, "watch", ["--origin", "http://a", "--origin=https://[::1]:8"]).origin == (
+        "http://a", "https://[::1]:8")
+
+
+@pytest.mark.parametrize("url,origin", [
+    ("HTTPS://Watch.Example.org:443/", "https://watch.example.org"), ("http://a:80", "http://a"), ("http://a:443", "http://a:443"),
+    ("http://[::1]:8000", "http://[::1]:8000"), ("http://ü", None), ("ftp://a", None), ("https://", None), ("", None)])
+def test_origins_are_compared_as_browsers_send_them(url: str, origin: str | None) -> None:
+    assert origin_of(url) == origin
+
+
 @pytest.mark.parametrize("message", [
     "", "[]", "nonsense", "{", "[" * 1000, '{"driver": "nobody"}', '{"driver": []}', '{"place": {}}', '{"paused": 1}',
     '{"speed": 0}', '{"speed": NaN}', '{"speed": true}', '{"speed": 1e999}', '{"track": -1}', '{"track": 1.5}',
@@ -525,6 +632,44 @@ def test_what_nobody_looks_at_is_not_drawn_and_changes_nothing(run: Path) -> Non
         assert seen.frame == 12 and (seen.road != seen.road[0, 0]).any()
         for mine, other in zip(seen, blind.sight(), strict=True):
             np.testing.assert_array_equal(mine, other)
+
+
+def test_the_page_drives_what_is_judged_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Actions and returns of several tracks, on a processor whose sums round differently for another number of rows."""
+    run_graph = GraphPolicy._run
+
+    def rounded(self: GraphPolicy, outputs: list[str], observations: npt.NDArray) -> list[npt.NDArray]:
+        actions, *others = run_graph(self, outputs, observations)
+        return [actions * np.float32(1 - 1e-6 * len(observations)), *others]
+
+    monkeypatch.setattr(GraphPolicy, "_run", rounded)
+    trained = load_trained(found("carracing"), env=None, world=None, max_frames=150, lap_complete_percent=None,
+                           deterministic=None)
+    source = RunSource(trained)
+    seeds, driven = [source.seed(track) for track in (0, 1, 2)], []
+    taken: dict[int, list[tuple[float, ...]]] = {}
+
+    class Watching:
+        def begin(self, slot: int) -> None:
+            taken[slot] = []
+
+        def step(self, slot: int, frame: Any, action: Any, reward: float, terminated: bool) -> None:
+            taken[slot].append(tuple(action))
+
+        def finish(self, slot: int, index: int, task: Task) -> None:
+            driven.append((index, taken[slot]))
+
+    policy = make_policy(trained.spec, trained.world, trained.settings["width"], trained.deterministic)
+    rollout = Rollout(make_env(trained.spec, trained.settings["width"]), policy, Watching())
+    judged = dict(rollout.run(trained.parameters[None], Listed(enumerate(Task(0, seed) for seed in seeds))))
+    car = source.car(source.latest(), "road")
+    for index, seed in enumerate(seeds):
+        car.reset(seed)
+        shown = []
+        while not car.ended:
+            car.advance()
+            shown.append(car.action)
+        assert shown == dict(driven)[index] and car.sight().total == judged[index].total
 
 
 def test_the_track_is_the_environments(run: Path) -> None:
@@ -803,4 +948,48 @@ def test_who_wants_less_motion_begins_paused(chromium: Browser, served: Served) 
     still = standing(page)
     page.click("#pause")
     page.until(f"Number(document.querySelector('#frame').textContent) > {still + 5}")
+    page.call("Page.close")
+
+
+@contextlib.contextmanager
+def proxy(port: int, header: bytes, becomes: bytes) -> Iterator[int]:
+    """Passes requests on, with one header as another; gives its port."""
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve(visitor: socket.socket) -> None:
+        with visitor, socket.create_connection(("127.0.0.1", port)) as server:
+            server.sendall(re.sub(rb"(?m)^%s: .*\r$" % header, b"%s\r" % becomes, visitor.recv(65536)))
+            threading.Thread(target=pump, args=(visitor, server), daemon=True).start()
+            pump(server, visitor)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listening.getsockname()[1]
+
+
+def test_a_page_behind_a_proxy_says_what_would_let_it_in(chromium: Browser, source: ToySource) -> None:
+    page = chromium.page()
+
+    def says(text: str) -> None:
+        page.until(f"document.querySelector('#status').textContent.includes({text!r})")
+
+    with behind(source) as port:
+        with proxy(port, b"Host", b"Host: 127.0.0.1:%d" % port) as nginx:  # its own, unless it is told otherwise
+            page.open(f"http://127.0.0.1:{nginx}/")
+            says(f"give watch --origin http://127.0.0.1:{nginx}")
+            tries = len(page.requests)
+            time.sleep(2.5)
+            assert page.run("1") and len(page.requests) == tries, "it tries again, in vain"
+        with proxy(port, b"Upgrade", b"Via: 1.1 old") as old:
+            page.open(f"http://127.0.0.1:{old}/")
+            says("a proxy between must pass Upgrade on")
     page.call("Page.close")

@@ -155,7 +155,7 @@ def test_a_task_that_kills_whoever_plays_it_is_named(tmp_path: Path) -> None:
 
 def test_two_answers_that_differ_stop_the_run(tmp_path: Path) -> None:
     """A rank stands still while its tasks are played by others, then comes back with other numbers."""
-    with Job(CHAOS, "lie", 2, "--", *OPTIONS, "--popsize", 2, "--generations", 100_000, "--out", tmp_path / "run",
+    with Job(CHAOS, "lie", 2, "--", *OPTIONS, "--popsize", 3, "--generations", 100_000, "--out", tmp_path / "run",
              ranks=3) as job:
         deadline = time.monotonic() + 60
         while job.process.poll() is None and time.monotonic() < deadline:

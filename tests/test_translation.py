@@ -8,7 +8,9 @@ import pytest
 from conftest import here, refuse, refuse_here, succeed
 
 from wm_mpi.datasets import load_arrays, open_frames
-from wm_mpi.translation import Features, Sums, add_up, fit, to_matrix, to_parameters
+from wm_mpi.errors import UserError
+from wm_mpi.refit import split
+from wm_mpi.translation import Features, Sums, add_up, explained, fit, to_matrix, to_parameters
 
 TINY = ("--preset", "smoke", "--max-frames", 40)
 
@@ -50,11 +52,31 @@ def regression(count: int, noise: float, rng: np.random.Generator, truth: np.nda
 def test_the_fit_finds_weights_and_shrinks_them_only_where_that_helps() -> None:
     rng = np.random.default_rng(5)
     truth = rng.standard_normal((30, 3))
-    exact = fit(regression(200, 0, rng, truth), regression(100, 0, rng, truth))
+    exact = fit(*(regression(count, 0, rng, truth) for count in (200, 100, 100)))
     np.testing.assert_allclose(exact.weights, truth, atol=1e-6)
     assert (exact.explained > 1 - 1e-6).all()
-    noisy = fit(regression(35, 8, rng, truth), regression(1000, 8, rng, truth))
+    noisy = fit(*(regression(count, 8, rng, truth) for count in (35, 1000, 1000)))
     assert noisy.penalty >= 1e-2 and (noisy.explained < 0.9).all()
+
+
+def test_what_chose_the_penalty_does_not_judge_it() -> None:
+    """Other judges tell other shares of the same weights; no penalty does better on the frames that chose."""
+    rng = np.random.default_rng(6)
+    truth = rng.standard_normal((30, 3))
+    train, choose, *judges = (regression(count, 8, rng, truth) for count in (35, 40, 40, 40))
+    first, second = (fit(train, choose, judge) for judge in judges)
+    np.testing.assert_array_equal(first.weights, second.weights)
+    for found, judge in ((first, judges[0]), (second, judges[1])):
+        np.testing.assert_array_equal(found.explained, explained(found.weights, judge))
+    assert (first.explained != second.explained).all() and (first.explained != explained(first.weights, choose)).all()
+
+
+@pytest.mark.parametrize("episodes", [3, 4, 5, 100])
+def test_each_episode_fits_chooses_or_judges(episodes: int) -> None:
+    parts = split(episodes, "frames")
+    assert sorted(np.concatenate(parts)) == list(range(episodes)) and all(map(len, parts)) and len(parts[0]) >= episodes // 3
+    with pytest.raises(UserError, match="frames has 2 episodes, but refit needs at least 3"):
+        split(2, "frames")
 
 
 def test_a_champion_goes_on_in_another_world(pipeline: Path, copied: Path, drives: Path, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from wm_mpi.card import verdicts
+from wm_mpi.curves import histogram
 from wm_mpi.envs import EnvSpec
 from wm_mpi.rollout import Played
 from wm_mpi.seeding import track_seed
-from wm_mpi.verdict import bootstrap_interval, compare, describe, describe_pair, judge
+from wm_mpi.verdict import FEWEST, bootstrap_interval, compare, describe, describe_pair, interval_in_words, judge
 
 ROAD = EnvSpec("fast", 1000, 0.95)
 
@@ -55,3 +57,19 @@ def test_pairs_see_what_single_intervals_cannot() -> None:
 def test_other_tracks_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="same tracks"):
         compare(result(np.ones(3)), result(np.ones(3), first=1))
+
+
+@pytest.mark.parametrize("tracks", [1, 2, FEWEST - 1, FEWEST])
+def test_few_tracks_have_no_interval(tracks: int) -> None:
+    """In JSON, in words, in the card and on the page; also where an earlier version recorded one."""
+    rng = np.random.default_rng(6)
+    judged, other = (result(rng.normal(700, 150, tracks)) | {"env": ROAD.describe()} for _ in range(2))
+    pair = compare(judged, other) | {"first": "a", "second": "b"}
+    said = [describe(judged), describe_pair(pair), verdicts([judged])]
+    said += [histogram(judged, "road"), histogram(judged | {"interval": [1.0, 1.0]}, "road")] * (tracks > 1)
+    given = tracks >= FEWEST
+    assert all(("not given below 10 tracks" in each) != given for each in said)
+    assert (judged["interval"] is not None) == (pair["interval"] is not None) == given
+    assert ("not given" in interval_in_words(judged | {"interval": [1.0, 1.0]})) != given
+    assert ("no difference is shown" in said[1]) or given
+    assert f"better on {sum(np.subtract(judged['returns'], other['returns']) > 0)} of {tracks}" in said[1]

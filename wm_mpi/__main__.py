@@ -6,6 +6,7 @@ import sys
 from wm_mpi import __version__
 from wm_mpi.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_WORKERS, EXIT_STOPPED
 from wm_mpi.launch import launch, unknown
+from wm_mpi.terminal import spell_streams
 
 COMMANDS = (
     ("collect", "play episodes for first data (MPI)", "frames.h5"),
@@ -34,6 +35,7 @@ STATUSES = ((0, "done, also when there was nothing left to do"),
 
 def main(arguments: list[str]) -> int:
     """Start a command, or list them, with --help also what they have in common; gives the exit status."""
+    spell_streams()
     first = arguments[0] if arguments else ""
     if first == "--version":
         print(f"wm_mpi {__version__}")

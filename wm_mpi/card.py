@@ -4,6 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wm_mpi.terminal import quoted
+from wm_mpi.verdict import interval_in_words
+
 ROOTED = re.compile(r"(?<![\w.~/])(?:/[^\s/:,;'\"()]+){2,}/?")
 """An absolute path within a text."""
 Row = Mapping[str, Any]
@@ -28,13 +31,14 @@ def model_card(name: str, settings: Row, rows: Sequence[Row], evaluations: Seque
     mode = " --deterministic" if settings["deterministic"] else ""
     chosen = "" if validation is None else (f", chosen by its mean of {validation:.1f} over {settings['eval_episodes']} "
                                             "validation tracks")
+    word = quoted(name)
     parts = [
         f"# {name}: a world model of CarRacing and its champion",
         "V (a VAE, 32 latents), M (an MDN-RNN, LSTM 256) and C (a linear controller, 867 numbers) in the manner of World "
         "Models (Ha and Schmidhuber, 2018), trained by this project. V and M are stored in half precision; ranks run "
         "`policy.onnx`.",
-        f"    python -m wm_mpi.watch --run {name} --serve 8000\n    python -m wm_mpi.evaluate --run {name}\n"
-        f"    python -m wm_mpi.es --world {name} --init {name}{mode} --out runs/on",
+        f"    python -m wm_mpi.watch --run {word} --serve 8000\n    python -m wm_mpi.evaluate --run {word}\n"
+        f"    python -m wm_mpi.es --world {word} --init {word}{mode} --out runs/on",
         notes.strip(),
         "## Verdicts\nReturns in points; every track is one that neither training nor validation has seen. The controller "
         "is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
@@ -62,9 +66,8 @@ def verdicts(evaluations: Sequence[Row]) -> str:
     lines = ["| environment | lap at | judged | tracks | mean | 95 % interval | std | laps completed |",
              "|---|---:|---|---:|---:|---:|---:|---:|"]
     for (environment, lap, controller, tracks), row in newest.items():
-        low, high = row["interval"]
         lines.append(f"| {environment} | {lap:.0%} | {controller} | {tracks} | **{row['mean']:.1f}** | "
-                     f"{low:.1f} to {high:.1f} | {row['std']:.1f} | {row['laps']:.0%} |")
+                     f"{interval_in_words(row)} | {row['std']:.1f} | {row['laps']:.0%} |")
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from wm_mpi.config import Command, check
 from wm_mpi.errors import EXIT_BAD_INPUT, Stopped, UserError, account
 from wm_mpi.launch import leave_status, passed_on, survives
 from wm_mpi.progress import log, speak
+from wm_mpi.terminal import spell_streams
 
 GRACE = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
@@ -123,6 +124,7 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
     that was finished is kept, the same command goes on), 130 interrupted.
     """
     _heed_signals()
+    spell_streams()
     sys.stdout, sys.stderr = cast(TextIO, _Unbreakable(sys.stdout)), cast(TextIO, _Unbreakable(sys.stderr))
     speak(logging.INFO)
     rank, config = rank_of_launcher(), None

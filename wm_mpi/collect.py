@@ -56,6 +56,9 @@ def collect(config: CollectConfig, pool: Pool, parameters: npt.NDArray[np.float6
     """Play missing episodes, pack missing shards, write the index, remove what was packed."""
     out = Path(config.out)
     refuse_fewer(out, config)
+    if config.mix is not None:
+        with open_frames(config.mix):
+            pass  # whether it is there, and whole
     driver = {} if parameters.size == 0 else {"policy_sha256": hashlib.sha256(parameters.tobytes()).hexdigest()}
     begin_directory(out, config.values() | driver, config.changeable_fields())
     everything = range(-(-config.episodes // config.shard_episodes))

@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+import os
+import re
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -15,11 +18,32 @@ Display = Literal["none", "xvfb", "screen"]
 Presets = dict[str, dict[str, Any]]
 
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
+PATHS = ("out", "data", "vae", "rnn", "run", "world", "old_world", "init", "mix", "policy", "compare", "notes", "json",
+         "video", "sheet", "png")
+"""Options that name a file or a directory."""
 SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
 """Options that take the name of a champion that comes with the package in the place of a directory."""
 SHIPPED = "carracing"
 """The champion, with its world, that commands take when they are told nothing."""
 Switch = tyro.conf.FlagCreatePairsOff[bool]
+
+
+def flag(field: str) -> str:
+    """A field as it is typed."""
+    return f"--{field.replace('_', '-')}"
+
+
+def at_home(option: str, path: str) -> str:
+    """A path with its ~ expanded: a shell does that after a blank, though not after the = of --out=~/runs.
+
+    Raises:
+        UserError: nobody knows that home.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~") and not os.path.lexists(expanded):
+        raise UserError(f"{option} is {path}, but there is no such home directory: write the whole path, or ./{path} if its "
+                        "name begins so")
+    return expanded
 
 
 def changeable() -> Any:
@@ -44,7 +68,10 @@ class Command:
     """Say more, each line with its time, and errors with their traceback."""
 
     def __post_init__(self) -> None:
-        """Find what comes with the package; the toy is played without V and M."""
+        """Find home directories and what comes with the package; the toy is played without V and M."""
+        for name in PATHS:
+            if isinstance(value := getattr(self, name, None), str):
+                object.__setattr__(self, name, at_home(flag(name), value))
         for name in SHIPPABLE:
             if isinstance(value := getattr(self, name, None), str) and value:
                 object.__setattr__(self, name, found(value))
@@ -367,6 +394,11 @@ class WatchConfig(Command):
     """Serve a page to browsers on this port (0: a free one): watch each new champion, drive, and dream."""
     host: str = "127.0.0.1"
     """Address to serve on; 0.0.0.0 lets in whoever can reach this machine."""
+    origin: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="URL")] = ()
+    """Also let pages of this origin drive, https://watch.example.org say, where a proxy serves the page under it (again for
+    each further one)."""
+    prefix: str = "/"
+    """Where a proxy puts the page, if it passes the whole path on: /user/me/proxy/absolute/8000/ say."""
     window: bool = False
     """Open a window: space pauses, the arrow keys drive, n begins the next track, q quits."""
     episodes: int = 1
@@ -434,27 +466,63 @@ def check(config: Command) -> None:
     Raises:
         UserError: names the flag, the value and the bound.
     """
-    least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 2, "generations": 1, "eval_every": 1, "epochs": 1,
+    least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 3, "generations": 1, "eval_every": 1, "epochs": 1,
              "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0, "steps_per_epoch": 1,
-             "sequence": 2, "parts": 1, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
+             "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
              "exploration": 0, "films": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         if value is not None and value < bound:
-            raise UserError(f"--{name.replace('_', '-')} is {value}, but must be at least {bound}")
+            raise UserError(f"{flag(name)} is {value}, but must be at least {bound}")
+    for name, bound in {"seed": 2**32 - 1, "serve": 2**16 - 1}.items():
+        value = getattr(config, name, None)
+        if value is not None and value > bound:
+            raise UserError(f"{flag(name)} is {value}, but must be at most {bound}")
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{flag(name)} is {value}, but must be a finite number")
+        if value == "":
+            raise UserError(f"{flag(name)} is empty: give it a name, or leave it out")
     for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
-                                ("temperature", math.inf, "finite"), ("mix_share", 1.0, "below 1"),
-                                ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1")):
+                               ("temperature", math.inf, "finite"), ("seconds", math.inf, "finite"),
+                               ("mix_share", 1.0, "below 1"), ("validation", 1.0, "below 1"),
+                               ("lap_complete_percent", 1.0, "at most 1")):
         value = getattr(config, name, None)
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
         if not allowed:
-            raise UserError(f"--{name.replace('_', '-')} is {value}, but must be above 0 and {within}")
-    for name, value in dataclasses.asdict(config).items():
-        if value == "":
-            raise UserError(f"--{name.replace('_', '-')} is empty: give it a name, or leave it out")
+            raise UserError(f"{flag(name)} is {value}, but must be above 0 and {within}")
     if config.quiet and config.verbose:
         raise UserError("--quiet and --verbose cannot both be had: give one of them")
-    if getattr(config, "seed", 0) >= 2**32:
-        raise UserError(f"--seed is {getattr(config, 'seed', 0)}, but must be below 2**32")
+    if isinstance(config, WatchConfig):
+        check_proxy(config)
     if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:
         raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")
+
+
+def check_proxy(config: WatchConfig) -> None:
+    """Refuse what no browser or proxy sends.
+
+    Raises:
+        UserError: names the flag, the value and what is wanted.
+    """
+    for url in config.origin:
+        if origin_of(url) is None:
+            raise UserError(f"--origin is {url}, but must be http or https and a host, https://watch.example.org say, with "
+                            "the port if the browser shows one")
+    if not re.fullmatch(r"(/[\w.~%:@!$&'()*+,;=-]+)*/?", config.prefix):
+        raise UserError(f"--prefix is {config.prefix}, but must be the path of a URL, /proxy/absolute/8000/ say")
+
+
+def origin_of(url: str) -> str | None:
+    """A URL's scheme, host and port as browsers write them in an Origin header; None where it is more or less."""
+    try:
+        parts = urlsplit(url.rstrip("/"))
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    bare = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}"
+    named = bare if port is None else f"{bare}:{port}"
+    if parts.scheme not in ("http", "https") or not host.isascii() or not host or named != url.rstrip("/").lower():
+        return None
+    return bare if port == {"http": 80, "https": 443}[parts.scheme] else named

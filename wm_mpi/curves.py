@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from wm_mpi.charts import Axis, Colour, Kind, Mark, axis, chart, compact
 from wm_mpi.findings import Findings, Latents, Row, Rows, published
-from wm_mpi.verdict import SOLVED_MEAN
+from wm_mpi.verdict import SOLVED_MEAN, interval_in_words
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""
@@ -110,12 +110,11 @@ def histogram(row: Row, name: str) -> str:
              Mark("rule", "check", mean, label=f"mean {mean:.0f}")]
     if x.low < SOLVED_MEAN < x.high and abs(SOLVED_MEAN - mean) > 0.15 * (x.high - x.low):
         marks.append(Mark("rule", "paper", SOLVED_MEAN, label=f"{SOLVED_MEAN:g}"))
-    low, high = row["interval"]
     said = (f"Histogram of {len(returns)} returns in {name}, from {returns.min():.0f} to {returns.max():.0f}, "
             f"mean {mean:.1f}.")
     return figure(chart(marks, x, y, said, height=12, bare=True),
                   f"{html.escape(name)}: {mean:.1f} ± {row['std']:.1f} over {len(returns)} test tracks, "
-                  f"95 % interval of the mean {low:.1f} to {high:.1f}")
+                  f"95 % interval of the mean {interval_in_words(row)}")
 
 
 def bins(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -18,7 +18,6 @@ import hashlib
 import io
 import json
 import os
-import shlex
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ from h5py._objects import phil
 from wm_mpi.errors import UserError
 from wm_mpi.rundir import atomic_path
 from wm_mpi.schema import Frames, Latents, Value, checked
+from wm_mpi.terminal import quoted
 
 FORMAT = 1
 CHUNK = 32
@@ -199,7 +199,7 @@ def write_index(directory: Path, shards: Sequence[Path], about: Mapping[str, Any
             file.create_virtual_dataset(name, layout)
         for name, parts in tables.items():
             file[f"episodes/{name}"] = np.concatenate(parts)
-        file["shards/file"] = names
+        file.create_dataset("shards/file", data=[os.fsencode(name) for name in names], dtype=h5py.string_dtype())
         file["shards/length"] = lengths
 
 
@@ -217,7 +217,7 @@ class Dataset:
         made_by, schema = {"frames.h5": ("collect", Frames), "latents.h5": ("encode", Latents)}[name]
         if not self.path.exists():
             raise UserError(f"{self.path} does not exist: run python -m wm_mpi.{made_by} --out "
-                            f"{shlex.quote(str(self.directory))} first")
+                            f"{quoted(self.directory)} first")
         with contextlib.ExitStack() as on_failure:
             try:
                 self._file = on_failure.enter_context(h5py.File(self.path, "r"))
@@ -246,7 +246,7 @@ class Dataset:
 
     def shards(self) -> list[Path]:
         """The files that ``frames.h5`` shows, in order."""
-        return [self.directory / name for name in self._file["shards/file"].asstr()[:]]
+        return [self.directory / os.fsdecode(name) for name in self._file["shards/file"][:]]
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:

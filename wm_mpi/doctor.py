@@ -110,7 +110,8 @@ def _version_of(program: str) -> str:
     """The first line of what a launcher says about its version, empty if it is not there."""
     if shutil.which(program) is None:
         return ""
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run([program, "--version"], capture_output=True, encoding="utf-8", errors="replace",
+                          check=False).stdout
     return said.split("\n")[0]
 
 

@@ -6,7 +6,6 @@ from wm_mpi.config import EsConfig
 if __name__ == "__main__":
     run_command("es", EsConfig)
 
-import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from wm_mpi.rundir import RunDir, describe_place
 from wm_mpi.schema import Manifest, Start
 from wm_mpi.seeding import Stream, episode_seed
 from wm_mpi.strategy import Strategy
+from wm_mpi.terminal import quoted
 
 
 def main(config: EsConfig) -> None:
@@ -45,7 +45,7 @@ def introduce(config: EsConfig) -> None:
     log.info(f"training C in {place}, run in {config.out}: {config.generations} generations x {config.popsize} candidates x "
              f"{config.episodes} episodes")
     if config.world is not None:
-        log.info(f"watch it: python -m wm_mpi.watch --run {shlex.quote(config.out)} --serve 8000")
+        log.info(f"watch it: python -m wm_mpi.watch --run {quoted(config.out)} --serve 8000")
 
 
 def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None) -> None:
@@ -78,7 +78,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
             history.save(summary, strategy, candidates, returns.mean(axis=1))
             progress.line(summary.describe(config.generations, history.left(config.generations - generation)))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}\n"
-          f"next: python -m wm_mpi.evaluate --run {shlex.quote(str(run.path))}")
+          f"next: python -m wm_mpi.evaluate --run {quoted(run.path)}")
 
 
 def begin(init: str | None, manifest: Manifest | None) -> npt.NDArray[np.float64]:

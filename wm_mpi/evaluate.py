@@ -8,7 +8,7 @@ if __name__ == "__main__":
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from wm_mpi.envs import display
 from wm_mpi.errors import UserError
 from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
-from wm_mpi.progress import Progress
+from wm_mpi.progress import Progress, log
 from wm_mpi.rollout import Rollout, Task, make_rollout, require_finite
-from wm_mpi.rundir import append_jsonl, beside, write_json
+from wm_mpi.rundir import append_jsonl, beside, check_appendable, check_writable, write_json
 from wm_mpi.trained import Trained, judged_tracks, load_trained
 from wm_mpi.verdict import Result, compare, describe, describe_pair, judge
 
@@ -27,6 +27,8 @@ class Contestant(NamedTuple):
     """A controller to judge."""
 
     trained: Trained
+    number: int
+    """Which of the runs that is."""
     controller: str
     """"mean" or "best"."""
 
@@ -67,11 +69,12 @@ def main(config: EvaluateConfig) -> None:
     with open_pool(lambda: Stands(builds), lambda: display(config.display)) as pool:
         if pool is None:
             return
+        check_places(config, runs)
         results = []
         with Progress(None, len(seeds) * len(contestants)) as progress:
             for each in contestants:
                 tasks = [Task(0, seed) for seed in seeds]
-                outcome = pool.run((runs.index(each.trained), each.parameters[None]), tasks, lambda *_: progress.advance())
+                outcome = pool.run((each.number, each.parameters[None]), tasks, lambda *_: progress.advance())
                 for task, played in zip(tasks, outcome.results, strict=True):
                     require_finite(task, played)
                 results.append(judge(outcome.results, each.trained.spec, seeds) | about(config, each))
@@ -98,7 +101,23 @@ def enter(config: EvaluateConfig, runs: list[Trained]) -> list[Contestant]:
         if runs[0].spec != runs[1].spec:
             raise UserError(f"{config.run} and {config.compare} were trained under other rules: say with --env and "
                             "--lap-complete-percent under which both are judged")
-    return [Contestant(trained, kind) for trained in runs for kind in kinds]
+    return [Contestant(trained, number, kind) for number, trained in enumerate(runs) for kind in kinds]
+
+
+def check_places(config: EvaluateConfig, runs: list[Trained]) -> None:
+    """Find out before an episode is played what could not be written afterwards.
+
+    Raises:
+        UserError: the verdict would have no place.
+    """
+    if config.json is not None:
+        check_writable(Path(config.json))
+    for trained in runs:
+        try:
+            check_appendable(recorded_in(trained))
+        except UserError as error:
+            if config.json is None:
+                raise UserError(f"{error}: give --json FILE, which then has the verdict alone") from None
 
 
 def rollout_of(config: EvaluateConfig, trained: Trained) -> Callable[[], Rollout]:
@@ -114,18 +133,38 @@ def about(config: EvaluateConfig, each: Contestant) -> Result:
             "deterministic": trained.deterministic, "width": config.width or trained.settings["width"]}
 
 
+def recorded_in(trained: Trained) -> Path:
+    """Where a run's verdicts are kept."""
+    return beside(trained.run.path, "evaluations.jsonl")
+
+
 def report(config: EvaluateConfig, contestants: list[Contestant], results: list[Result]) -> None:
-    """Print and keep the results; the first one is the verdict, the others are compared with it."""
-    first: dict[str, Any] = results[0] | {"others": results[1:], "pairs": []}
-    for result in results:
-        print(describe(result))
-    for each, result in zip(contestants[1:], results[1:], strict=True):
-        pair = {"first": contestants[0].what, "second": each.what} | compare(results[0], result)
-        first["pairs"].append(pair)
-        print(describe_pair(pair))
+    """Keep and print the results; the first one is the verdict, the others are compared with it."""
+    pairs = [{"first": contestants[0].what, "second": each.what} | compare(results[0], result)
+             for each, result in zip(contestants[1:], results[1:], strict=True)]
+    try:
+        places = keep(config, contestants, results, pairs)
+    finally:  # also on a disk that has become full
+        print(*map(describe, results), *map(describe_pair, pairs), sep="\n")
+    for place in places:
+        print(f"added to {place}")
+
+
+def keep(config: EvaluateConfig, contestants: list[Contestant], results: list[Result], pairs: list[Result]) -> list[Path]:
+    """Write the results to --json, and add each to those of its run; gives the files that took one.
+
+    Raises:
+        UserError: one cannot be written; with --json, a run that takes none is a warning.
+    """
     if config.json is not None:
-        write_json(Path(config.json), first)
+        write_json(Path(config.json), results[0] | {"others": results[1:], "pairs": pairs})
+    places = []
     for each, result in zip(contestants, results, strict=True):
-        path = beside(each.trained.run.path, "evaluations.jsonl")
-        append_jsonl(path, result)
-        print(f"added to {path}")
+        try:
+            append_jsonl(recorded_in(each.trained), result)
+            places.append(recorded_in(each.trained))
+        except UserError as error:
+            if config.json is None:
+                raise
+            log.warning(f"{error}: the verdict is in {config.json} alone")
+    return places

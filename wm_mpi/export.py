@@ -21,7 +21,7 @@ from wm_mpi.card import model_card, unrooted
 from wm_mpi.datasets import load_arrays, save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest, read_part
-from wm_mpi.rundir import explained, read_json, whole_lines, write_json, write_text
+from wm_mpi.rundir import explained, make_parent, read_json, read_text, whole_lines, write_json, write_text
 from wm_mpi.trained import Trained, load_trained
 
 CARD = "README.md"
@@ -34,20 +34,25 @@ def main(config: ExportConfig) -> None:
                            deterministic=None)
     if trained.world is None or trained.spec.name == "toy":
         raise UserError(f"{config.run} was trained in --env toy, which has no world: there is nothing to share")
-    out = Path(config.out)
-    if out.exists() and any(out.iterdir()) and not all((out / name).exists() for name in (CARD, MANIFEST, "champion.h5")):
+    out, notes = Path(config.out), "" if config.notes is None else read_text(Path(config.notes))
+    if out.exists() and not (out.is_dir() and is_export(out)):
         raise UserError(f"{out} is there already and is not an export: give another --out")
     with explained(out, "written"):
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_parent(out)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".wm_mpi-", suffix=".tmp") as temporary:
             place = Path(temporary) / out.name
             place.mkdir()
-            write_export(trained, Path(trained.world), place, "" if config.notes is None else Path(config.notes).read_text())
+            write_export(trained, Path(trained.world), place, notes)
             size = sum(path.stat().st_size for path in place.iterdir())
             if out.exists():
                 os.rename(out, Path(temporary) / "before")
             os.rename(place, out)
     print(f"finished: {out} ({size / 1e6:.1f} MB)")
+
+
+def is_export(out: Path) -> bool:
+    """Whether a directory is what an earlier export left, or empty."""
+    return not any(out.iterdir()) or all((out / name).exists() for name in (CARD, MANIFEST, "champion.h5"))
 
 
 def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:

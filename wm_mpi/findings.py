@@ -194,6 +194,6 @@ def latents_of(directory: Path, vae: str) -> Latents | None:
 @functools.cache
 def published() -> dict[str, npt.NDArray[np.float64]]:
     """Columns of ``published.csv``, the learning curve of the paper's authors; NaN where there was no validation."""
-    lines = resources.files("wm_mpi").joinpath("published.csv").read_text().splitlines()
+    lines = resources.files("wm_mpi").joinpath("published.csv").read_text(encoding="utf-8").splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}

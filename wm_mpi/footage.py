@@ -3,8 +3,8 @@
 import base64
 import html
 import io
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,10 +59,10 @@ def played(findings: Findings, films: int) -> str:
     """Films, strips and dreams; some seconds each, with a bar."""
     assert findings.world.path is not None
     parameters = load_arrays(findings.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
-    config, judged = findings.config, judgement(findings)
-    rules, deterministic = (config, config["deterministic"]) if judged is None else (judged["env"], judged["deterministic"])
-    drive, dream = (kind(str(findings.world.path), parameters, deterministic, rules["max_frames"],
-                         rules["lap_complete_percent"], config["width"]) for kind in (Drive, DreamDrive))
+    judged = judgement(findings)
+    rules: Mapping[str, Any] = findings.config if judged is None else {**findings.config, **judged, **judged["env"]}
+    drive, dream = (kind(str(findings.world.path), parameters, rules["deterministic"], rules["max_frames"],
+                         rules["lap_complete_percent"], rules["width"]) for kind in (Drive, DreamDrive))
     assert isinstance(dream, DreamDrive)
     first, chosen, screened = episode_seed(findings.config["seed"], Stream.TEST, 0, 0), takes(findings, films), []
     with Progress(None, len(chosen) + 1 + len(TEMPERATURES), unit="film") as progress:

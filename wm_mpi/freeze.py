@@ -28,7 +28,7 @@ from wm_mpi.models.vae import Vae
 from wm_mpi.policy import GraphPolicy
 from wm_mpi.progress import Progress, log
 from wm_mpi.reference import tick
-from wm_mpi.rundir import environment, replaced_together, write_json
+from wm_mpi.rundir import check_writable, environment, replaced_together, write_json
 from wm_mpi.seeding import generator
 from wm_mpi.weights import load_weights, split_by_sight, weights_file
 
@@ -51,6 +51,7 @@ def main(config: FreezeConfig) -> None:
         raise UserError(f"M in {config.rnn} was trained on the latents of another V than {config.vae}: run encode and "
                         "train_rnn with this V, or give the V that encode used")
     world = Path(config.out)
+    check_writable(world / "manifest.json")
     with open_frames(config.data) as data:
         gates, kl = judge_world(config, (vae_weights, vae_about), (rnn_weights, rnn_about), data)
         graph, precision, checks = build_graph(vae_weights, rnn_weights, data, config.precision)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wm_mpi.errors import EXIT_INTERRUPTED, EXIT_STOPPED, UserError, account
@@ -69,15 +69,28 @@ def launch(arguments: Sequence[str], commands: Mapping[str, bool]) -> int:
         print(HELP, end="")
         return 0
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    with tempfile.NamedTemporaryFile(prefix="wm_mpi-") as file:
-        environment[STATUS_FILE] = file.name
-        try:
-            line = command_line(arguments, commands, environment)
-        except (UserError, KeyboardInterrupt) as error:
-            text, status = account(error)
-            _say(text)
-            return status
-        return _run(line, environment)
+    try:
+        with _status_file() as environment[STATUS_FILE]:
+            return _run(command_line(arguments, commands, environment), environment)
+    except (UserError, KeyboardInterrupt) as error:
+        text, status = account(error)
+        _say(text)
+        return status
+
+
+@contextlib.contextmanager
+def _status_file() -> Iterator[str]:
+    """The name of an empty file for ``STATUS_FILE``.
+
+    Raises:
+        UserError: there is no place for one.
+    """
+    try:
+        file = tempfile.NamedTemporaryFile(prefix="wm_mpi-")
+    except OSError as error:
+        raise UserError(f"no temporary file can be made ({error.strerror}): name a directory for it with TMPDIR") from None
+    with file:
+        yield file.name
 
 
 def command_line(arguments: Sequence[str], commands: Mapping[str, bool], environment: dict[str, str]) -> list[str]:
@@ -102,7 +115,8 @@ def command_line(arguments: Sequence[str], commands: Mapping[str, bool], environ
         _say(f"{cores + 1} ranks: one for each core that this process may use, and rank 0, which only waits (-np N for N)")
     if program and program[0] in commands:
         program[:1] = [_python(spread), "-m", f"wm_mpi.{program[0]}"]
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    version = subprocess.run([found, "--version"], capture_output=True, encoding="utf-8", errors="replace",
+                             check=False)
     more = environment.get("WM_MPI_FLAGS", "").split()
     return [found, *_flags(version.stdout + version.stderr, environment), *more, *own, *program]
 
@@ -254,13 +268,13 @@ def passed_on() -> str:
 
 def _read(environment: Mapping[str, str]) -> str:
     with contextlib.suppress(OSError):
-        return Path(environment.get(STATUS_FILE, "")).read_text().strip()
+        return Path(environment.get(STATUS_FILE, "")).read_text(encoding="utf-8").strip()
     return ""
 
 
 def _write(environment: Mapping[str, str], text: str) -> None:
     with contextlib.suppress(OSError):
-        Path(environment[STATUS_FILE]).write_text(text)
+        Path(environment[STATUS_FILE]).write_text(text, encoding="utf-8")
 
 
 def _say(text: str) -> None:

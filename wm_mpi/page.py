@@ -4,7 +4,6 @@ import base64
 import datetime
 import html
 import json
-import shlex
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 
 from wm_mpi import __version__, curves
 from wm_mpi.findings import Findings, WorldFindings
+from wm_mpi.terminal import quoted, shown
+from wm_mpi.verdict import interval_in_words
 
 Cells = Sequence[str]
 SHOWN = 8
@@ -22,7 +23,7 @@ SHOWN = 8
 def make_page(findings: Findings, footage: str = "") -> str:
     """The page; ``footage`` is HTML with films and dreams, where there is any."""
     name = html.escape(title(findings))
-    style = resources.files("wm_mpi").joinpath("report.css").read_text()
+    style = resources.files("wm_mpi").joinpath("report.css").read_text(encoding="utf-8")
     parts = [section("Learning", learning(findings)), section("Judgement on unseen tracks", judgement(findings)), footage,
              section("What V and M have learnt", models(findings.world)), section("Speed", speed(findings)),
              section("Configuration and versions", setting(findings))]
@@ -32,7 +33,7 @@ def make_page(findings: Findings, footage: str = "") -> str:
             f'<link rel="icon" href="data:,"><style>{style}</style></head>\n<body>'
             f"<header><h1>{name}</h1><p class='soft'>{headline(findings)}.</p></header>\n<main>{facts(findings)}\n"
             + "\n".join(filter(None, parts)) + f"</main>\n<footer>Made by wm_mpi {__version__} on {today} with "
-            f"<code>python -m wm_mpi.report --run {html.escape(shlex.quote(str(findings.run.path)))}</code></footer></body>"
+            f"<code>python -m wm_mpi.report --run {html.escape(quoted(findings.run.path))}</code></footer></body>"
             "</html>\n")
 
 
@@ -67,7 +68,7 @@ def picture(path: Path, words: str) -> str:
 
 def title(findings: Findings) -> str:
     """The run's name: the last two parts of its path, since the last one is often just "es"."""
-    return "/".join(findings.run.path.resolve().parts[-2:])
+    return shown("/".join(findings.run.path.resolve().parts[-2:]))
 
 
 def headline(findings: Findings) -> str:
@@ -95,8 +96,8 @@ def glance(findings: Findings) -> list[tuple[str, str, str]]:
     seconds, rate = findings.column("seconds"), findings.column("frames_per_second")
     tiles = []
     if (verdict := findings.verdict) is not None:
-        tiles.append(("test mean", f"{verdict['mean']:.1f}", f"{verdict['interval'][0]:.1f} to {verdict['interval'][1]:.1f} "
-                      f"(95 % interval of the mean), {len(verdict['returns'])} tracks"))
+        tiles.append(("test mean", f"{verdict['mean']:.1f}",
+                      f"95 % interval of the mean {interval_in_words(verdict)}, {len(verdict['returns'])} tracks"))
     if champion.get("validation_mean") is not None:
         tiles.append(("validation mean", f"{champion['validation_mean']:.1f}",
                       f"champion, generation {champion['generation']:,}"))
@@ -131,7 +132,7 @@ def learning(findings: Findings) -> str:
 def judgement(findings: Findings) -> str:
     """Histograms and a table of all evaluations."""
     if not findings.evaluations:
-        return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {shlex.quote(str(findings.run.path))}")
+        return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {quoted(findings.run.path)}")
     return curves.judgements(findings) + table(
         "All evaluations, oldest first (returns in points)",
         ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",
@@ -139,8 +140,8 @@ def judgement(findings: Findings) -> str:
         [(f"{row['env']['env_id']}, at most {row['env']['max_frames']} frames", row.get("controller", "mean"),
           f"{row['generation']:,}",
           str(len(row["returns"])), f"{row['mean']:.1f}", f"{row['std']:.1f}",
-          f"{row['interval'][0]:.1f} to {row['interval'][1]:.1f}", f"{row['min']:.1f}", f"{row['median']:.1f}",
-          f"{row['max']:.1f}", f"{row['laps']:.0%}") for row in findings.evaluations])
+          interval_in_words(row), f"{row['min']:.1f}", f"{row['median']:.1f}", f"{row['max']:.1f}", f"{row['laps']:.0%}")
+         for row in findings.evaluations])
 
 
 def models(world: WorldFindings) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from wm_mpi.rundir import explained
+from wm_mpi.terminal import SPELT
 
 SILENCE = 30.0
 """Without a terminal, a line at most so often (seconds), and at first after a third of that."""
@@ -78,7 +79,7 @@ class Progress:
         log.log(level, text)
         if self._file is not None:
             stamp = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
-            with explained(self._file, "written"), open(self._file, "a") as file:
+            with explained(self._file, "written"), open(self._file, "a", encoding="utf-8", errors=SPELT) as file:
                 file.write(f"{stamp}  {text}\n")
 
     def warn(self, text: str) -> None:

@@ -6,19 +6,23 @@ from wm_mpi.config import RefitConfig
 if __name__ == "__main__":
     run_command("refit", RefitConfig)
 
-import shlex
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from wm_mpi.batches import split_episodes
 from wm_mpi.datasets import open_frames, save_arrays
 from wm_mpi.errors import UserError
 from wm_mpi.policy import load_manifest
 from wm_mpi.progress import Progress
+from wm_mpi.rundir import check_writable
+from wm_mpi.terminal import quoted
 from wm_mpi.trained import load_trained
 from wm_mpi.translation import Features, add_up, fit, to_matrix, to_parameters
 
 HELD_OUT = 0.2
-"""Share of the episodes on which the fit is judged."""
+"""Share of the episodes that judge the fit, and of the others that choose its penalty."""
 
 
 def main(config: RefitConfig) -> None:
@@ -28,17 +32,32 @@ def main(config: RefitConfig) -> None:
     if trained.world is None or trained.spec.name == "toy":
         raise UserError(f"{config.run} was trained in --env toy, which has no world: there is nothing to carry over")
     manifest = load_manifest(Path(config.world))
+    check_writable(Path(config.out))
     old, new = Features(trained.world), Features(config.world)
     weights = to_matrix(trained.parameters)
     with open_frames(config.data) as data:
-        train, held_out = split_episodes(len(data.lengths), HELD_OUT, 0)
+        parts = split(len(data.lengths), config.data)
         with Progress(None, len(data), unit="frame") as progress:
-            sums = [add_up(old.of(data, part), new.of(data, part), weights, progress.advance) for part in (train, held_out)]
+            sums = [add_up(old.of(data, part), new.of(data, part), weights, progress.advance) for part in parts]
     result = fit(*sums)
     save_arrays(Path(config.out), {"parameters": to_parameters(result.weights)}, {
         "kind": "start", "world_sha256": manifest["files"]["policy.onnx"], "run": config.run,
         "generation": trained.generation, "explained": result.explained.tolist()})
     steer, gas, brake = (f"{share:.1%}" for share in result.explained)
     print(f"finished: {config.out} explains steer {steer}, gas {gas}, brake {brake} of the champion's variance on "
-          f"{sums[1].frames:,} frames held out (penalty {result.penalty:g})\n"
-          f"next: python -m wm_mpi.es --world {shlex.quote(config.world)} --init {shlex.quote(config.out)}")
+          f"{sums[2].frames:,} frames held out (penalty {result.penalty:g})\n"
+          f"next: python -m wm_mpi.es --world {quoted(config.world)} --init {quoted(config.out)}")
+
+
+def split(episodes: int, where: str) -> tuple[npt.NDArray[np.int64], ...]:
+    """The numbers of the episodes that fit the weights, that choose the penalty, and that judge the result.
+
+    Raises:
+        UserError: one of them would have none.
+    """
+    if episodes < 3:
+        raise UserError(f"{where} has {episodes} episode{'s' * (episodes > 1)}, but refit needs at least 3, to fit, to "
+                        "choose the penalty and to judge: collect more")
+    others, judge = split_episodes(episodes, HELD_OUT, 0)
+    train, choose = split_episodes(len(others), HELD_OUT, 1)
+    return others[train], others[choose], judge

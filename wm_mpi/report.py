@@ -12,16 +12,16 @@ from wm_mpi.findings import investigate
 from wm_mpi.footage import make_footage
 from wm_mpi.page import make_page
 from wm_mpi.poster import draw_poster
-from wm_mpi.rundir import beside, write_text
+from wm_mpi.rundir import beside, check_writable, write_text
 
 
 def main(config: ReportConfig) -> None:
-    """Read the run, write the page, and the picture if it is wanted."""
+    """Read the run, draw the picture if it is wanted, and write the page."""
     findings = investigate(config.run, config.world)
     out = beside(config.run, "report.html") if config.out is None else Path(config.out)
-    page = make_page(findings, make_footage(findings, config.films))
-    write_text(out, page)
-    print(f"finished: {out} ({len(page.encode()) / 1e6:.2f} MB), open it in a browser")
-    if config.png is not None:
+    check_writable(out)
+    if config.png is not None:  # the quicker one first: it also needs a package that may be missing
         draw_poster(findings, Path(config.png))
         print(f"finished: {config.png}")
+    write_text(out, make_page(findings, make_footage(findings, config.films)))
+    print(f"finished: {out} ({out.stat().st_size / 1e6:.2f} MB), open it in a browser")

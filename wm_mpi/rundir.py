@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import secrets
 import shutil
 import socket
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 from wm_mpi import __version__
 from wm_mpi.errors import UserError, is_disk_full
 from wm_mpi.schema import Value, checked
+from wm_mpi.terminal import SPELT
 
 PACKAGES = ("numpy", "gymnasium", "box2d", "cma", "onnxruntime", "h5py", "mpi4py", "keras", "tensorflow")
 
@@ -60,20 +62,57 @@ def atomic_path(path: Path) -> Iterator[Path]:
         UserError: the disk is full, or the place cannot be written; what stood at ``path`` before is untouched.
     """
     with explained(path, "written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TORN.split("*")[0], suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file_beside(path)
         try:
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
             os.replace(temporary, path)
             _fsync_directory(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def check_writable(path: Path) -> None:
+    """Find out at the start whether ``atomic_path`` will be able to write there; makes its directory.
+
+    Raises:
+        UserError: it will not.
+    """
+    with explained(path, "written"):
+        _new_file_beside(path).unlink()
+
+
+def check_appendable(path: Path) -> None:
+    """Find out at the start whether ``append_jsonl`` will be able to write there.
+
+    Raises:
+        UserError: it will not.
+    """
+    if not path.exists():
+        check_writable(path)
+    else:
+        with explained(path, "written"), open(path, "ab"):
+            pass
+
+
+def make_parent(path: Path) -> None:
+    """The directory in which a file will be. Where a file is in its place, whoever writes finds "Not a directory"."""
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _new_file_beside(path: Path) -> Path:
+    """An empty file in the same directory, for ``path`` to be made of: with the permissions that the user's umask, or the
+    directory's default ACL, gives every new file.
+    """
+    make_parent(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a directory")
+    temporary = path.with_name(TORN.replace("*", secrets.token_hex(8)))
+    temporary.touch(exist_ok=False)
+    return temporary
 
 
 @contextlib.contextmanager
@@ -115,12 +154,25 @@ def _fsync_directory(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors=SPELT)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
+    try:
+        with explained(path, "read"):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def read_json(path: Path, schema: type[Value], what: str) -> Value:
@@ -131,7 +183,7 @@ def read_json(path: Path, schema: type[Value], what: str) -> Value:
     """
     try:
         with explained(path, "read"):
-            value = json.loads(path.read_text()) if path.exists() else _missing(path, what)
+            value = json.loads(path.read_text(encoding="utf-8")) if path.exists() else _missing(path, what)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): {what}") from None
     return checked(value, schema, str(path), what)
@@ -215,7 +267,7 @@ def environment() -> dict[str, Any]:
 def cpu_model() -> str:
     """The processor, in its maker's words."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()
@@ -231,7 +283,7 @@ def lock_directory(path: Path) -> None:
     """
     lock, patience = path / "lock", time.monotonic() + LOCK_PATIENCE
     with explained(lock, "written"):
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)  # never closed: closing would give the lock up
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)  # never closed: closing would give the lock up
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -242,7 +294,7 @@ def lock_directory(path: Path) -> None:
                       "writes to it", file=sys.stderr)
                 return
             if time.monotonic() > patience:
-                holder = lock.read_text().strip() or "another process"
+                holder = lock.read_text(encoding="utf-8", errors="replace").strip() or "another process"
                 raise UserError(f"{path} is in use by {holder}: wait until that has ended, or give another --out") from None
             time.sleep(0.1)
     os.ftruncate(handle, 0)

@@ -1,5 +1,6 @@
 """What a run has trained, and where to judge it: what evaluate, watch and whoever else drives a champion begin with."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,6 +119,6 @@ def judged_tracks(episodes: int, tracks: str | None, run_seed: int) -> list[Epis
     if tracks is None:
         return [episode_seed(run_seed, Stream.TEST, 0, episode) for episode in range(episodes)]
     first, _, last = tracks.partition(":")
-    if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
-        raise UserError(f"--tracks {tracks} is not a range A:B of track seeds with 0 <= A < B, such as 1000:1100")
+    if not (re.fullmatch(r"[0-9]{1,10}:[0-9]{1,10}", tracks) and int(first) < int(last) <= 2**32):
+        raise UserError(f"--tracks {tracks} is not a range A:B of track seeds with 0 <= A < B <= 2**32, such as 1000:1100")
     return [track_seed(run_seed, track) for track in range(int(first), int(last))]

@@ -84,21 +84,26 @@ class Fit(NamedTuple):
     """[f, 3]."""
     penalty: float
     explained: npt.NDArray[np.float64]
-    """Share of each output's variance that it explains on frames held out [3]."""
+    """Share of each output's variance that it explains on the frames that judge it [3]."""
 
 
-def fit(train: Sums, held_out: Sums) -> Fit:
-    """Ridge regression; the penalty that does best on held-out frames."""
+def fit(train: Sums, choose: Sums, judge: Sums) -> Fit:
+    """Ridge regression with the penalty that does best on the frames of ``choose``, judged on those of ``judge``."""
     scale = np.diag(train.squares).copy()
     scale[0] = 0  # the bias is free
-    fits = []
+    fits: list[tuple[npt.NDArray[np.float64], float]] = []
     for penalty in PENALTIES:
         solved = np.linalg.lstsq(train.squares + np.diag(penalty * scale), train.products, rcond=1e-12)[0]
-        weights = np.asarray(solved, np.float64)
-        missed = (held_out.wanted - 2 * (weights * held_out.products).sum(axis=0)
-                  + np.einsum("fo,fg,go->o", weights, held_out.squares, weights))
-        fits.append(Fit(weights, penalty, 1 - missed / np.maximum(held_out.outputs, 1e-12)))
-    return max(fits, key=lambda each: each.explained.mean())
+        fits.append((np.asarray(solved, np.float64), penalty))
+    weights, penalty = max(fits, key=lambda each: explained(each[0], choose).mean())
+    return Fit(weights, penalty, explained(weights, judge))
+
+
+def explained(weights: npt.NDArray[np.float64], frames: Sums) -> npt.NDArray[np.float64]:
+    """Share of each output's variance over some frames that ``weights`` explain [3]."""
+    missed = (frames.wanted - 2 * (weights * frames.products).sum(axis=0)
+              + np.einsum("fo,fg,go->o", weights, frames.squares, weights))
+    return 1 - missed / np.maximum(frames.outputs, 1e-12)
 
 
 def to_matrix(parameters: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from wm_mpi.errors import UserError
 from wm_mpi.picture import ROAD, SIZE, Board, Moments, contact_sheet
 from wm_mpi.progress import Progress
-from wm_mpi.rundir import atomic_path, beside
+from wm_mpi.rundir import atomic_path, beside, check_writable
 from wm_mpi.scene import DreamDrive, Drive, Sight
 from wm_mpi.seeding import EpisodeSeed
+from wm_mpi.terminal import shown
 from wm_mpi.trained import Trained, judged_tracks, load_trained
 
 FPS = 50
@@ -30,6 +31,8 @@ def main(config: WatchConfig) -> None:
     trained = load_trained(config.run, env=None, world=config.world, max_frames=config.max_frames,
                            lap_complete_percent=config.lap_complete_percent, deterministic=config.deterministic)
     seeds = judged_tracks(config.episodes, config.tracks, trained.settings["seed"])
+    for path in filter(None, (video, sheet)):
+        check_writable(path)  # the car may take a minute, to compile the engine
     car = get_in(config, trained)
     if config.window:
         from wm_mpi.window import Window  # loads pygame
@@ -40,7 +43,7 @@ def main(config: WatchConfig) -> None:
     if config.serve is not None:
         from wm_mpi.serving import RunSource, serve  # loads websockets
 
-        serve(RunSource(trained), config.serve, config.host)
+        serve(RunSource(trained), config.serve, config.host, config.origin, config.prefix)
 
 
 def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
@@ -77,7 +80,7 @@ def title(config: WatchConfig, trained: Trained) -> str:
     """What is shown, in words."""
     place = f" in M's dream, temperature {config.temperature:g}" if config.dream else ""
     path = trained.run.path.resolve()
-    return f"{path.parent.name}/{path.name}, generation {trained.generation}{place}"
+    return shown(f"{path.parent.name}/{path.name}, generation {trained.generation}{place}")
 
 
 def film_and_sheet(car: Drive, seeds: list[EpisodeSeed], title: str, video: Path | None, sheet: Path | None,

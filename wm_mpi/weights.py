@@ -13,6 +13,7 @@ from wm_mpi.errors import UserError
 from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 from wm_mpi.progress import log
 from wm_mpi.schema import Checkpoint, RnnWeights, Weights, checked
+from wm_mpi.terminal import quoted
 
 UNKNOWN = "unknown"
 """In the place of the episodes that weights have seen, where an older version did not record them."""
@@ -102,7 +103,7 @@ def load_weights(directory: str | Path, kind: str) -> tuple[Arrays, dict[str, An
         UserError: missing, damaged, the other kind, or not finite.
     """
     path = weights_file(directory, kind)
-    again = f"run python -m wm_mpi.train_{kind} --out {directory}"
+    again = f"run python -m wm_mpi.train_{kind} --out {quoted(directory)}"
     about: dict[str, Any]
     weights, about = load_arrays(path, again)
     if about.get("kind") != kind:

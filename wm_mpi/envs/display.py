@@ -73,7 +73,7 @@ def _own_xvfb() -> Iterator[None]:
         raise UserError(f"--display xvfb: Xvfb did not start ({error}): try `Xvfb :99` by hand to see why") from None
     try:
         partial = meeting_point.with_suffix(f".{os.getpid()}")
-        partial.write_text(os.environ["DISPLAY"])
+        partial.write_text(os.environ["DISPLAY"], encoding="utf-8")
         partial.replace(meeting_point)
         yield
     finally:
@@ -90,5 +90,5 @@ def _shared_xvfb() -> Iterator[None]:
             raise UserError("--display xvfb: the first rank of this node started no Xvfb within "
                             f"{_PATIENCE:.0f} s: see its message, or use --display none")
         time.sleep(0.05)
-    os.environ["DISPLAY"] = meeting_point.read_text()
+    os.environ["DISPLAY"] = meeting_point.read_text(encoding="utf-8")
     yield

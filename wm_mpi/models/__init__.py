@@ -25,7 +25,7 @@ def _backend() -> str:
         path = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")) / "keras.json"
         where, name = str(path), BACKENDS[0]
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # no such file, or none that says it
-            name = json.loads(path.read_text())["backend"]
+            name = json.loads(path.read_text(encoding="utf-8"))["backend"]
     if name not in BACKENDS:
         raise UserError(f"{where} asks for the Keras backend {name!r}, but V and M train with {', '.join(BACKENDS[:-1])} or "
                         f"{BACKENDS[-1]}: set KERAS_BACKEND=tensorflow")

@@ -202,5 +202,6 @@ def end_launcher() -> None:
             os.kill(os.getppid(), signal.SIGTERM)
             time.sleep(0.2)  # mpirun kills this process about a second after the first
 
-    if (Path("/proc") / str(os.getppid()) / "comm").read_text().strip() in ("mpirun", "prterun", "mpiexec", "prte", "prted"):
+    parent = (Path("/proc") / str(os.getppid()) / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    if parent in ("mpirun", "prterun", "mpiexec", "prte", "prted"):
         atexit.register(terminate)

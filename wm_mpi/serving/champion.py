@@ -11,6 +11,7 @@ from wm_mpi.errors import UserError
 from wm_mpi.scene import DreamDrive, Drive, Sight
 from wm_mpi.schema import Champion as Recorded
 from wm_mpi.seeding import EpisodeSeed, track_seed
+from wm_mpi.terminal import shown
 from wm_mpi.trained import Trained
 
 
@@ -52,7 +53,7 @@ class RunSource:
         if trained.world is None or trained.spec.name == "toy":
             raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
         path = trained.run.path.resolve()
-        self.title, self.max_frames = f"{path.parent.name}/{path.name}", trained.spec.max_frames
+        self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
         self._trained, self._world = trained, trained.world
         self._lock = threading.Lock()
         self._stamp = self._stamp_now()
@@ -78,7 +79,7 @@ class RunSource:
         kind, trained = DreamDrive if place == "dream" else Drive, self._trained
         with self._lock:  # the first one compiles the engine
             return kind(self._world, champion.parameters, trained.deterministic, trained.spec.max_frames,
-                        trained.spec.lap_complete_percent)
+                        trained.spec.lap_complete_percent, trained.settings["width"])
 
     def seed(self, track: int) -> EpisodeSeed:
         """``reset(seed=track)``, with noise of its own."""

@@ -17,7 +17,9 @@ function connect() {
   address.protocol = address.protocol.replace("http", "ws");
   line = new WebSocket(address);
   line.binaryType = "arraybuffer";
+  let met = false;
   line.onopen = () => {
+    met = true;
     recent = [];
     latest = null;
     tell({ ...wishes, speed: Number(find("speed").value), temperature: Number(find("temperature").value), ...trackWish() });
@@ -28,10 +30,24 @@ function connect() {
     before = Promise.all([decoded, before]).then(([picture]) => show(picture))
       .catch((error) => say(`This picture cannot be drawn: ${error.message}`));
   };
-  line.onclose = ({ reason }) => {
-    say(reason || "No connection to the server, trying again…");
-    setTimeout(connect, 2000);
+  line.onclose = async ({ reason }) => {
+    const [why, forGood] = reason || met ? [reason, false] : await obstacle(address.pathname);
+    say(why || "No connection to the server, trying again…");
+    if (!forGood) setTimeout(connect, 2000);
   };
+}
+
+// Why a connection never came about, which browsers hide from pages, and whether trying again is in vain. Of all requests of
+// a page to its own server, a POST is one that names the page's origin as a WebSocket does.
+async function obstacle(path) {
+  try {
+    const answer = await fetch(path, { method: "POST" });
+    if (answer.ok) return ["The server answers, but no WebSocket reaches it: a proxy between must pass Upgrade on…", false];
+    const ours = answer.headers.get("Content-Type")?.startsWith("text/plain");
+    return [ours ? `Refused: ${(await answer.text()).trim()}` : "", ours && answer.status === 403];
+  } catch {
+    return ["", false];
+  }
 }
 
 function tell(wish) {

@@ -116,7 +116,7 @@ def fill(use: Callable[[], None]) -> None:
     ready = DIRECTORY / _READY
     if not _WRITABLE or ready.exists():
         return
-    with open(DIRECTORY / "lock", "w") as lock:
+    with open(DIRECTORY / "lock", "w", encoding="utf-8") as lock:
         with contextlib.suppress(OSError):  # file systems without locks: each compiles for itself, no harm
             fcntl.flock(lock, fcntl.LOCK_EX)
         if not ready.exists():
