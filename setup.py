@@ -29,8 +29,9 @@ setup(
     # Said, so that an editable installation puts this folder on the path. Otherwise it uses a finder, which comes after the
     # path: in the folder that holds a clone called wm_mpi, Python would take the clone itself for the package.
     package_dir={"": "."},
-    package_data={"wm_mpi": ["published.csv", "report.css", "pretrained/*/*"], "wm_mpi.envs.fast.render": ["*.npz"],
-                  "wm_mpi.serving": ["page.*"]},
+    package_data={"wm_mpi": ["pretrained/*/*"], "wm_mpi.reporting": ["published.csv", "report.css"],
+                  "wm_mpi.envs.fast.render": ["*.npz"],
+                  "wm_mpi.viewer.web": ["page.*"]},
     python_requires=">=3.11,<3.14",
     # What a rank needs: to play, train C, judge it, and show it in a browser or as a sheet.
     install_requires=[

@@ -3,7 +3,7 @@
     python -m benchmarks.quantize --data runs/from_nothing/frames runs/from_nothing/vae
 
 Takes directories of train_vae, worlds, and files of weights or checkpoints, all judged on the same frames: of odd
-episodes, calibrated on even ones (``--swap``: the other way round). Prints the figures of ``wm_mpi.quantize.Deviation`` in
+episodes, calibrated on even ones (``--swap``: the other way round). Prints the figures of ``quantize.Deviation`` in
 units of V's sigma, and microseconds per frame on one core in batches of 16, for every way of rounding; ``*`` is the first
 that passes.
 """
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from wm_mpi.calibration import frames_per_second, round_encoder, two_samples
-from wm_mpi.datasets import load_arrays, open_frames
-from wm_mpi.graph import build_encoder
-from wm_mpi.quantize import beyond
+from wm_mpi.world.calibration import frames_per_second, round_encoder, two_samples
+from wm_mpi.data.datasets import load_arrays, open_frames
+from wm_mpi.world.graph import build_encoder
+from wm_mpi.world.quantize import beyond
 
 
 def load_vae(path: Path) -> dict[str, npt.NDArray]:

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-import wm_mpi.single_thread  # noqa: F401  isort: split
+import wm_mpi.core.single_thread  # noqa: F401  isort: split
 from wm_mpi.envs import EnvSpec, display, make_env
-from wm_mpi.policy import WorldPolicy
+from wm_mpi.world.policy import WorldPolicy
 from wm_mpi.pool import Listed, open_pool
-from wm_mpi.rollout import Task, make_rollout
-from wm_mpi.rundir import found
-from wm_mpi.seeding import Stream, episode_seed
+from wm_mpi.rollout.worker import Task, make_rollout
+from wm_mpi.core.rundir import found
+from wm_mpi.core.seeding import Stream, episode_seed
 
 EPISODE = 300
 """Frames an episode, and a round, for everyone: one reset and one opening zoom in each."""
@@ -157,9 +157,9 @@ def rollouts(env: str, world: str, width: int, max_frames: int) -> Advance:
 
 def keras_worker(world: str) -> Advance:
     """What users have today: Gymnasium, and Keras called on one frame at a time."""
-    from wm_mpi.datasets import load_arrays
+    from wm_mpi.data.datasets import load_arrays
     from wm_mpi.envs import policy_frame
-    from wm_mpi.models.frozen import KerasPolicy
+    from wm_mpi.models.keras_policy import KerasPolicy
 
     env, actions = make_env(EnvSpec("gymnasium", 300), 1), walk(1, 300)
     policy = KerasPolicy(load_arrays(Path(world) / "vae.h5", "")[0], load_arrays(Path(world) / "rnn.h5", "")[0], 1)
@@ -208,7 +208,7 @@ def side_by_side(options: argparse.Namespace) -> dict[str, float]:
 
 def start_up(world: str, width: int) -> dict[str, float]:
     """Seconds from a worker's start to its first frame, and its resident memory in MB, with a warm cache."""
-    code = ("import wm_mpi.single_thread, wm_mpi.es, numpy as np, time, benchmarks.rollouts as b\n"
+    code = ("import wm_mpi.core.single_thread, wm_mpi.es, numpy as np, time, benchmarks.rollouts as b\n"
             f"play = b.rollouts('fast', {world!r}, {width}, 1)\n"
             "play(1)\n"
             "print(time.time())\n"

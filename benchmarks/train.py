@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from wm_mpi.batches import Batch, frame_batches, sequence_batches, split_episodes
-from wm_mpi.datasets import open_frames, open_latents
+from wm_mpi.data.batches import Batch, frame_batches, sequence_batches, split_episodes
+from wm_mpi.data.datasets import open_frames, open_latents
 from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae

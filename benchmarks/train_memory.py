@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wm_mpi.datasets import Episode, open_frames, write_episode, write_index, write_shard
+from wm_mpi.data.datasets import Episode, open_frames, write_episode, write_index, write_shard
 
 FRAME_BYTES = 64 * 64 * 3
 

@@ -44,7 +44,7 @@ for flag in "$@"; do
 done
 
 use_environment mpi4py cma onnxruntime
-ranks="${RANKS:-$(($(python -m wm_mpi.machine) + 1))}"
+ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 
 mpi() {
     run bash jobs/mpirun.bash -np "$ranks" python -m "wm_mpi.$1" "${@:2}"

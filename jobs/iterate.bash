@@ -45,7 +45,7 @@ for part in frames/frames.h5 vae/weights.h5 rnn/weights.h5 world/manifest.json e
     }
 done
 use_environment keras h5py onnxruntime mpi4py
-ranks="${RANKS:-$(($(python -m wm_mpi.machine) + 1))}"
+ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 
 stage "1/7 collect with the champion of $from"
 run bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --policy "$from/es" --world "$from/world" \

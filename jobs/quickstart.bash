@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 setup_environment
 
 seed="${SEED:-0}"
-ranks="${RANKS:-$(($(python -m wm_mpi.machine) + 1))}"
+ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 started=$SECONDS
 
 stage() {

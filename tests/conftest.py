@@ -18,10 +18,11 @@ import pytest
 from browser import fetch_axe
 from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401  hooks
 
-from wm_mpi import config, progress
-from wm_mpi.cli import parse
-from wm_mpi.errors import UserError, account
-from wm_mpi.history import OPERATION
+from wm_mpi.core import config
+from wm_mpi.core import progress
+from wm_mpi.core.cli import parse
+from wm_mpi.core.errors import UserError, account
+from wm_mpi.evolution.run_state import OPERATION
 
 ROOT = Path(__file__).parent.parent
 TOGETHER = {f"tests/test_{name}.py" for name in (

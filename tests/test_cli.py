@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT, command, refuse, succeed, wm
 
-from wm_mpi import progress
+from wm_mpi.core import progress
 from wm_mpi.__main__ import STATUSES
-from wm_mpi.config import CollectConfig, EsConfig
-from wm_mpi.errors import PACKAGES, account
-from wm_mpi.progress import Progress, speak
+from wm_mpi.core.config import CollectConfig, EsConfig
+from wm_mpi.core.errors import PACKAGES, account
+from wm_mpi.core.progress import Progress, speak
 
 TOY = ("es", "--preset", "smoke", "--env", "toy")
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  "

@@ -14,7 +14,7 @@ from conftest import ENVIRONMENT, command, refuse, succeed, wm
 from skips import NO_ROOT
 from test_es import TOY, same
 
-from wm_mpi.datasets import open_frames
+from wm_mpi.data.datasets import open_frames
 
 SMALL = ("collect", "--episodes", 6, "--max-frames", 60, "--shard-episodes", 2)
 

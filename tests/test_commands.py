@@ -24,8 +24,8 @@ def test_the_list_of_commands() -> None:
 @pytest.mark.parametrize("preset", ["paper", "laptop", "smoke"])
 def test_help_shows_every_option_with_its_preset(name: str, preset: str, monkeypatch: pytest.MonkeyPatch,
                                                  capsys: pytest.CaptureFixture[str]) -> None:
-    from wm_mpi import config
-    from wm_mpi.cli import parse
+    from wm_mpi.core import config
+    from wm_mpi.core.cli import parse
     config_class = next(each for each in vars(config).values() if isinstance(each, type)
                         and each.__name__.lower() == f"{name.replace('_', '').replace('train', '')}config")
     if preset == "paper":

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from wm_mpi import config
-from wm_mpi.cli import parse
-from wm_mpi.errors import UserError
+from wm_mpi.core import config
+from wm_mpi.core.cli import parse
+from wm_mpi.core.errors import UserError
 
 KUBERNETES = ROOT / "jobs" / "kubernetes"
 MANIFESTS = sorted(KUBERNETES.glob("*.yaml"))

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from wm_mpi.batches import frame_batches, frame_steps, sequence_batches, split_episodes
-from wm_mpi.datasets import (
+from wm_mpi.data.batches import frame_batches, frame_steps, sequence_batches, split_episodes
+from wm_mpi.data.datasets import (
     Episode,
     load_arrays,
     open_frames,
@@ -18,7 +18,7 @@ from wm_mpi.datasets import (
     write_index,
     write_shard,
 )
-from wm_mpi.errors import UserError
+from wm_mpi.core.errors import UserError
 
 LENGTHS = (40, 7, 300, 33)
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ENVIRONMENT, ROOT, command, wm
 from threadpoolctl import threadpool_limits
 
-from wm_mpi.checkup import Facts, judge, threads
+from wm_mpi.rollout.host_checks import Facts, judge, threads
 from wm_mpi.pool import Arithmetic
 
 QUICK = ("doctor", "--preset", "smoke", "--env", "toy")

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from conftest import ENVIRONMENT, command, here, metrics, refuse, same, succeed, wm
 
-from wm_mpi.cli import parse
-from wm_mpi.config import EsConfig
-from wm_mpi.datasets import load_arrays
+from wm_mpi.core.cli import parse
+from wm_mpi.core.config import EsConfig
+from wm_mpi.data.datasets import load_arrays
 from wm_mpi.envs.toy import Toy, optimum
-from wm_mpi.errors import UserError
-from wm_mpi.history import OPERATION
-from wm_mpi.seeding import Stream, episode_seed, track_seed
-from wm_mpi.strategy import Strategy
+from wm_mpi.core.errors import UserError
+from wm_mpi.evolution.run_state import OPERATION
+from wm_mpi.core.seeding import Stream, episode_seed, track_seed
+from wm_mpi.evolution.strategy import Strategy
 
 TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)
 

@@ -8,29 +8,35 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "wm_mpi"
-FLOORS = {
-    0: {"errors", "config", "cli", "rundir", "seeding", "single_thread", "progress", "registration", "launch", "machine",
-        "schema", "terminal", "__init__"},
-    1: {"envs", "models", "policy", "graph", "datasets", "batches", "strategy", "pool", "behaviour", "quantize", "reference",
-        "measures", "charts", "film"},
-    2: {"rollout", "history", "recording", "weights", "calibration", "evidence", "gates", "checkup",
-        "insight", "dream", "scene", "picture", "window", "trained", "verdict", "card", "translation",
-        "serving", "findings", "curves", "page", "poster", "footage"},
-    3: {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "refit", "evaluate", "watch", "report", "export",
-        "doctor", "__main__"},
+COMMANDS = {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "refit", "evaluate", "watch", "report", "export",
+            "doctor", "__init__", "__main__"}
+"""All that lies beside the folders; commands may import from any of these."""
+BELOW: dict[str, set[str]] = {
+    "core": set(),
+    "envs": {"core"},
+    "pool": {"core"},
+    "data": {"core"},
+    "models": {"core", "data"},
+    "world": {"core", "data", "envs"},
+    "rollout": {"core", "data", "envs", "pool", "world"},
+    "evolution": {"core", "data", "envs", "pool", "world", "rollout"},
+    "viewer": {"core", "data", "envs", "world", "evolution"},
+    "reporting": {"core", "data", "world", "evolution", "viewer"},
 }
-ROOMS = {"mpi4py": {"pool"}, "keras": {"models"}, "cma": {"strategy"}, "onnxruntime": {"policy"}, "onnx": {"graph"},
-         "h5py": {"datasets"}, "pyvirtualdisplay": {"envs"}, "numba": {"envs"},
-         "websockets": {"serving"}, "av": {"film"}, "pygame": {"window", "envs"}}
+"""Folders, lowest first, and what each may import from. Models that are trained and worlds, frozen, meet in freeze."""
+HOMES = {"mpi4py": "pool/transport", "cma": "evolution/strategy", "keras": "models", "tensorboardX": "models",
+         "onnxruntime": "world/policy", "onnx": "world/graph", "h5py": "data", "numba": "envs", "pyvirtualdisplay": "envs",
+         "websockets": "viewer/web", "av": "viewer/mp4"}
+"""The one place that knows of a library."""
 
 
-def modules() -> list[tuple[str, Path]]:
-    return [(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in sorted(PACKAGE.rglob("*.py"))]
+def modules() -> list[Path]:
+    return sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
+def imports(module: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -38,30 +44,34 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def floor(room: str) -> int:
-    return next(number for number, rooms in FLOORS.items() if room in rooms)
+def test_what_lies_where() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == COMMANDS
+    assert {path.parts[0] for path in modules() if len(path.parts) > 1} == BELOW.keys()
+    assert len(COMMANDS | BELOW.keys()) <= 30
 
 
-def test_every_module_has_a_floor() -> None:
-    assert {room for room, _ in modules()} == set().union(*FLOORS.values())
+def test_folders_stand_on_one_another() -> None:
+    order = list(BELOW)
+    for folder, below in BELOW.items():
+        assert below <= set(order[:order.index(folder)]), f"{folder} stands on what is above it"
 
 
-@pytest.mark.parametrize("room,path", modules(), ids=lambda value: str(value)[-30:])
-def test_imports_point_down(room: str, path: Path) -> None:
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] != "wm_mpi" or len(parts) == 1 or parts[1] == room or parts[1] == "__version__":
-            continue
-        below = floor(parts[1])
-        assert below < floor(room) or (below == floor(room) and below in (0, 2)), f"{path} imports {name}"
+@pytest.mark.parametrize("module", modules(), ids=str)
+def test_imports_point_down(module: Path) -> None:
+    here = module.parts[0] if len(module.parts) > 1 else None
+    for name in imports(module):
+        package, _, rest = name.partition(".")
+        room = rest.partition(".")[0]
+        if package == "wm_mpi" and room not in ("", "__version__", here):
+            assert room in (BELOW if here is None else BELOW[here]), f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("room,path", modules(), ids=lambda value: str(value)[-30:])
-def test_heavy_packages_stay_in_their_rooms(room: str, path: Path) -> None:
-    for name in imports(path):
-        rooms = ROOMS.get(name.split(".")[0])
-        assert rooms is None or room in rooms, f"{path} imports {name}"
-    assert not any(name.split(".")[0] == "tensorflow" for name in imports(path)), f"{path} is not backend-agnostic"
+@pytest.mark.parametrize("module", modules(), ids=str)
+def test_a_library_is_known_in_one_place(module: Path) -> None:
+    for name in imports(module):
+        home = HOMES.get(name.split(".")[0])
+        assert home is None or module.as_posix().startswith(home), f"{module} imports {name}"
+    assert not any(name.split(".")[0] == "tensorflow" for name in imports(module)), f"{module} is not backend-agnostic"
 
 
 def test_es_loads_neither_tensorflow_nor_matplotlib() -> None:

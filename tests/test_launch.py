@@ -15,8 +15,8 @@ from conftest import ENVIRONMENT, ROOT, metrics, wm
 from striking import Job
 
 from wm_mpi.__main__ import RANKED
-from wm_mpi.errors import UserError
-from wm_mpi.launch import command_line, survives
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.launch import command_line, survives
 
 WM = (sys.executable, "-m", "wm_mpi")
 ENDLESS = ("--env", "toy", "--preset", "smoke", "--popsize", 16, "--generations", 1_000_000)

@@ -15,11 +15,11 @@ from typing import get_type_hints
 import pytest
 from conftest import ENVIRONMENT, ROOT, refuse, succeed, wm
 
-from wm_mpi import config as configs
-from wm_mpi.cli import parse
-from wm_mpi.config import Command, EsConfig, VaeConfig
-from wm_mpi.errors import PACKAGES, UserError
-from wm_mpi.rundir import PRETRAINED, begin_directory, called, found
+from wm_mpi.core import config as configs
+from wm_mpi.core.cli import parse
+from wm_mpi.core.config import Command, EsConfig, VaeConfig
+from wm_mpi.core.errors import PACKAGES, UserError
+from wm_mpi.core.rundir import PRETRAINED, begin_directory, called, found
 
 COMMANDS = {"collect": "Collect", "train_vae": "Vae", "encode": "Encode", "train_rnn": "Rnn", "freeze": "Freeze", "es": "Es",
             "refit": "Refit", "evaluate": "Evaluate", "watch": "Watch", "report": "Report", "export": "Export",
@@ -157,7 +157,7 @@ def test_ranks_keep_to_one_thread_and_keras_does_not(name: str) -> None:
 
 def test_one_thread_is_set_before_numpy_reads_it(tmp_path: Path) -> None:
     for name in ("collect", "es", "evaluate", "export"):
-        code = ("import runpy, sys\nimport wm_mpi.cli\nassert 'numpy' not in sys.modules\n"
+        code = ("import runpy, sys\nimport wm_mpi.core.cli\nassert 'numpy' not in sys.modules\n"
                 "import importlib\nreal = importlib.import_module\n"
                 "def watch(module):\n    import os\n"
                 "    print(module, os.environ['OMP_NUM_THREADS'], 'numpy' in sys.modules)\n    sys.exit(0)\n"

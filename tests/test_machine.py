@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wm_mpi import machine
-from wm_mpi.launch import command_line
+from wm_mpi.core import machine
+from wm_mpi.core.launch import command_line
 
 GB = 2**30
 

@@ -9,11 +9,11 @@ import onnx
 import pytest
 from conftest import here, refuse_here, succeed
 
-from wm_mpi.calibration import MIXTURES, Rounded, edged, quantise_encoder, two_samples
-from wm_mpi.datasets import load_arrays, open_frames, save_arrays
-from wm_mpi.graph import build_encoder, build_policy
-from wm_mpi.policy import open_session, run_encoder
-from wm_mpi.quantize import BOUNDS, Deviation, activation_peaks, beyond, deviation, equalise, prune, quantise, refit
+from wm_mpi.world.calibration import MIXTURES, Rounded, edged, quantise_encoder, two_samples
+from wm_mpi.data.datasets import load_arrays, open_frames, save_arrays
+from wm_mpi.world.graph import build_encoder, build_policy
+from wm_mpi.world.policy import open_session, run_encoder
+from wm_mpi.world.quantize import BOUNDS, Deviation, activation_peaks, beyond, deviation, equalise, prune, quantise, refit
 
 
 @pytest.fixture(scope="module")

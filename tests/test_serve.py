@@ -30,23 +30,23 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from wm_mpi.cli import parse
-from wm_mpi.config import WatchConfig, origin_of
-from wm_mpi.datasets import load_arrays, save_arrays
+from wm_mpi.core.cli import parse
+from wm_mpi.core.config import WatchConfig, origin_of
+from wm_mpi.data.datasets import load_arrays, save_arrays
 from wm_mpi.envs import make_env
-from wm_mpi.errors import UserError
-from wm_mpi.policy import GraphPolicy
+from wm_mpi.core.errors import UserError
+from wm_mpi.world.policy import GraphPolicy
 from wm_mpi.pool import Listed
-from wm_mpi.rollout import Rollout, Task, make_policy
-from wm_mpi.rundir import found
-from wm_mpi.scene import DreamDrive, Sight
-from wm_mpi.seeding import EpisodeSeed
-from wm_mpi.serving import server as serving
-from wm_mpi.serving import viewer
-from wm_mpi.serving.champion import Champion, RunSource
-from wm_mpi.serving.viewer import WINDOW
-from wm_mpi.serving.wishes import CHECKS, Wishes, read
-from wm_mpi.trained import load_trained
+from wm_mpi.rollout.worker import Rollout, Task, make_policy
+from wm_mpi.core.rundir import found
+from wm_mpi.viewer.session import DreamDrive, Sight
+from wm_mpi.core.seeding import EpisodeSeed
+from wm_mpi.viewer.web import server as serving
+from wm_mpi.viewer.web import viewer
+from wm_mpi.viewer.web.source import Champion, RunSource
+from wm_mpi.viewer.web.visit import WINDOW
+from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
+from wm_mpi.evolution.champion import load_trained
 
 ENOUGH = 25
 """Frames a second that a visitor must see."""

@@ -25,13 +25,17 @@ import numpy as np
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
-from wm_mpi import cli, collect, config, es, evaluate, export, progress, refit, report, rundir, watch
+from wm_mpi import collect, es, evaluate, export, refit, report, watch
+from wm_mpi.core import cli
+from wm_mpi.core import config
+from wm_mpi.core import progress
+from wm_mpi.core import rundir
 from wm_mpi.__main__ import RANKED
-from wm_mpi.cli import parse, run_command
-from wm_mpi.errors import UserError
-from wm_mpi.launch import launch
-from wm_mpi.progress import Progress, speak
-from wm_mpi.terminal import quoted, shown, spell_streams
+from wm_mpi.core.cli import parse, run_command
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.launch import launch
+from wm_mpi.core.progress import Progress, speak
+from wm_mpi.core.terminal import quoted, shown, spell_streams
 
 OPTIONS = [each for each in vars(config).values() if isinstance(each, type) and each.__name__.endswith("Config")]
 STRANGE = os.fsdecode(b"caf\xe9 isn't \xff0 \\ text")
@@ -116,7 +120,7 @@ def test_a_verdict_is_kept_before_it_is_said(tmp_path: Path, monkeypatch: pytest
 
 def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     """In a process that takes no other language than ASCII."""
-    code = ("import sys; from pathlib import Path; from wm_mpi.progress import Progress; from wm_mpi import rundir\n"
+    code = ("import sys; from pathlib import Path; from wm_mpi.core.progress import Progress; from wm_mpi import rundir\n"
             "place = Path(sys.argv[1]); rundir.write_text(place / 'text', '\\u00b1\\u2212\\udce9')\n"
             "with Progress(place / 'log', 1) as bar: bar.line('\\u00b1', 10)\n"
             "print(ascii(rundir.read_text(place / 'text')))\n")
@@ -198,7 +202,7 @@ def test_any_name_will_do_and_the_next_command_is_quoted(name: str, tmp_path: Pa
 
 def test_data_of_any_name(tmp_path: Path) -> None:
     """An index names its shards, also those of another directory."""
-    from wm_mpi.datasets import Episode, open_frames, write_episode, write_index, write_shard
+    from wm_mpi.data.datasets import Episode, open_frames, write_episode, write_index, write_shard
     place = tmp_path / STRANGE
     step = np.zeros((3, 3), np.float32)
     write_episode(place / "0.h5", Episode(0, 7, np.full((3, 64, 64, 3), 9, np.uint8), step, step[:, 0], step[:, 0] > 1))

@@ -4,9 +4,9 @@ import runpy
 import sys
 
 from wm_mpi import __version__
-from wm_mpi.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_WORKERS, EXIT_STOPPED
-from wm_mpi.launch import launch, unknown
-from wm_mpi.terminal import spell_streams
+from wm_mpi.core.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NO_WORKERS, EXIT_STOPPED
+from wm_mpi.core.launch import launch, unknown
+from wm_mpi.core.terminal import spell_streams
 
 COMMANDS = (
     ("collect", "play episodes for first data (MPI)", "frames.h5"),

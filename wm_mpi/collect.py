@@ -1,7 +1,7 @@
 """Play episodes for first data: over MPI to episode files, packed into HDF5 shards, shown as one data set by frames.h5."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import CollectConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import CollectConfig
 
 if __name__ == "__main__":
     run_command("collect", CollectConfig)
@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.behaviour import ExploringPolicy, LinearBehaviour, WalkPolicy
-from wm_mpi.datasets import check_shard, open_frames, shard_holds, write_index, write_shard
+from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, WalkPolicy
+from wm_mpi.data.datasets import check_shard, open_frames, shard_holds, write_index, write_shard
 from wm_mpi.envs import EnvSpec, display, make_env
-from wm_mpi.errors import UserError
-from wm_mpi.policy import Policy
+from wm_mpi.core.errors import UserError
+from wm_mpi.world.policy import Policy
 from wm_mpi.pool import Pool, Tasks, open_pool
-from wm_mpi.progress import Progress, log
-from wm_mpi.recording import EpisodeRecorder
-from wm_mpi.rollout import Played, Rollout, Task, make_policy, require_finite
-from wm_mpi.rundir import RunDir, begin_directory, read_json
-from wm_mpi.schema import Collected
-from wm_mpi.seeding import Stream, episode_seed
-from wm_mpi.trained import load_trained
+from wm_mpi.core.progress import Progress, log
+from wm_mpi.rollout.recorder import EpisodeRecorder
+from wm_mpi.rollout.worker import Played, Rollout, Task, make_policy, require_finite
+from wm_mpi.core.rundir import RunDir, begin_directory, read_json
+from wm_mpi.core.schema import Collected
+from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.evolution.champion import load_trained
 
 
 def main(config: CollectConfig) -> None:

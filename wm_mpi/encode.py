@@ -1,7 +1,7 @@
 """Encode every collected frame with V: mean and log variance of z, on the same index, as latents.h5."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import EncodeConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import EncodeConfig
 
 if __name__ == "__main__":
     run_command("encode", EncodeConfig)
@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.datasets import Dataset, open_frames, write_latents
+from wm_mpi.data.datasets import Dataset, open_frames, write_latents
 from wm_mpi.models.training import backend, set_weights
 from wm_mpi.models.vae import Vae
-from wm_mpi.progress import Progress, log
-from wm_mpi.rundir import begin_directory
-from wm_mpi.weights import load_weights
+from wm_mpi.core.progress import Progress, log
+from wm_mpi.core.rundir import begin_directory
+from wm_mpi.models.checkpoints import load_weights
 
 
 def main(config: EncodeConfig) -> None:

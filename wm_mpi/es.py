@@ -1,7 +1,7 @@
 """Train the controller: rank 0 runs CMA-ES, the other ranks play CarRacing with frozen V and M."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import EsConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import EsConfig
 
 if __name__ == "__main__":
     run_command("es", EsConfig)
@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.datasets import load_arrays
+from wm_mpi.data.datasets import load_arrays
 from wm_mpi.envs import EnvSpec, display
-from wm_mpi.errors import UserError
-from wm_mpi.history import Batch, Generation, History
-from wm_mpi.policy import load_manifest
+from wm_mpi.core.errors import UserError
+from wm_mpi.evolution.run_state import Batch, Generation, History
+from wm_mpi.world.policy import load_manifest
 from wm_mpi.pool import Pool, open_pool
-from wm_mpi.progress import Progress, log
-from wm_mpi.rollout import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
-from wm_mpi.rundir import RunDir, describe_place
-from wm_mpi.schema import Manifest, Start
-from wm_mpi.seeding import Stream, episode_seed
-from wm_mpi.strategy import Strategy
-from wm_mpi.terminal import quoted
+from wm_mpi.core.progress import Progress, log
+from wm_mpi.rollout.worker import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
+from wm_mpi.core.rundir import RunDir, describe_place
+from wm_mpi.core.schema import Manifest, Start
+from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.evolution.strategy import Strategy
+from wm_mpi.core.terminal import quoted
 
 
 def main(config: EsConfig) -> None:

@@ -1,7 +1,7 @@
 """Judge what a run has trained on test tracks that neither training nor validation has seen."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import EvaluateConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import EvaluateConfig
 
 if __name__ == "__main__":
     run_command("evaluate", EvaluateConfig)
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.envs import display
-from wm_mpi.errors import UserError
+from wm_mpi.core.errors import UserError
 from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
-from wm_mpi.progress import Progress, log
-from wm_mpi.rollout import Rollout, Task, make_rollout, require_finite
-from wm_mpi.rundir import append_jsonl, beside, check_appendable, check_writable, write_json
-from wm_mpi.trained import Trained, judged_tracks, load_trained
-from wm_mpi.verdict import Result, compare, describe, describe_pair, judge
+from wm_mpi.core.progress import Progress, log
+from wm_mpi.rollout.worker import Rollout, Task, make_rollout, require_finite
+from wm_mpi.core.rundir import append_jsonl, beside, check_appendable, check_writable, write_json
+from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
+from wm_mpi.evolution.scores import Result, compare, describe, describe_pair, judge
 
 
 class Contestant(NamedTuple):

@@ -1,7 +1,7 @@
 """Put a run and its world into one small directory: to share it, and to ship it with the package."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import ExportConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import ExportConfig
 
 if __name__ == "__main__":
     run_command("export", ExportConfig)
@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from wm_mpi import schema
-from wm_mpi.card import model_card, unrooted
-from wm_mpi.datasets import load_arrays, save_arrays
-from wm_mpi.errors import UserError
-from wm_mpi.policy import load_manifest, read_part
-from wm_mpi.rundir import explained, make_parent, read_json, read_text, whole_lines, write_json, write_text
-from wm_mpi.trained import Trained, load_trained
+from wm_mpi.core import schema
+from wm_mpi.reporting.model_card import model_card, unrooted
+from wm_mpi.data.datasets import load_arrays, save_arrays
+from wm_mpi.core.errors import UserError
+from wm_mpi.world.policy import load_manifest, read_part
+from wm_mpi.core.rundir import explained, make_parent, read_json, read_text, whole_lines, write_json, write_text
+from wm_mpi.evolution.champion import Trained, load_trained
 
 CARD = "README.md"
 MANIFEST = "manifest.json"

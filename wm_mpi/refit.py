@@ -1,7 +1,7 @@
 """Carry a champion over to another world, whose V and M have been trained on, for es to go on from."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import RefitConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import RefitConfig
 
 if __name__ == "__main__":
     run_command("refit", RefitConfig)
@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.batches import split_episodes
-from wm_mpi.datasets import open_frames, save_arrays
-from wm_mpi.errors import UserError
-from wm_mpi.policy import load_manifest
-from wm_mpi.progress import Progress
-from wm_mpi.rundir import check_writable
-from wm_mpi.terminal import quoted
-from wm_mpi.trained import load_trained
-from wm_mpi.translation import Features, add_up, fit, to_matrix, to_parameters
+from wm_mpi.data.batches import split_episodes
+from wm_mpi.data.datasets import open_frames, save_arrays
+from wm_mpi.core.errors import UserError
+from wm_mpi.world.policy import load_manifest
+from wm_mpi.core.progress import Progress
+from wm_mpi.core.rundir import check_writable
+from wm_mpi.core.terminal import quoted
+from wm_mpi.evolution.champion import load_trained
+from wm_mpi.world.controller_fit import Features, add_up, fit, to_matrix, to_parameters
 
 HELD_OUT = 0.2
 """Share of the episodes that judge the fit, and of the others that choose its penalty."""

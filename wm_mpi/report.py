@@ -1,18 +1,18 @@
 """Report a run as one self-contained HTML file, and as one picture."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import ReportConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import ReportConfig
 
 if __name__ == "__main__":
     run_command("report", ReportConfig)
 
 from pathlib import Path
 
-from wm_mpi.findings import investigate
-from wm_mpi.footage import make_footage
-from wm_mpi.page import make_page
-from wm_mpi.poster import draw_poster
-from wm_mpi.rundir import beside, check_writable, write_text
+from wm_mpi.reporting.run_data import investigate
+from wm_mpi.reporting.clips import make_footage
+from wm_mpi.reporting.html_page import make_page
+from wm_mpi.reporting.png_page import draw_poster
+from wm_mpi.core.rundir import beside, check_writable, write_text
 
 
 def main(config: ReportConfig) -> None:

@@ -1,20 +1,20 @@
 """Train M on encoded episodes: Keras on GPU or CPU, streamed from disk, resumable after any epoch."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import RnnConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import RnnConfig
 
 if __name__ == "__main__":
     run_command("train_rnn", RnnConfig)
 
 from pathlib import Path
 
-from wm_mpi.batches import sequence_batches, split_episodes
-from wm_mpi.datasets import open_latents
+from wm_mpi.data.batches import sequence_batches, split_episodes
+from wm_mpi.data.datasets import open_latents
 from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
-from wm_mpi.progress import log
-from wm_mpi.rundir import begin_directory
-from wm_mpi.weights import load_weights, locate, resume, save, trained_on
+from wm_mpi.core.progress import log
+from wm_mpi.core.rundir import begin_directory
+from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
 
 CLIP = 1.0
 """Gradients are clipped to +-1, as in the paper's code."""

@@ -1,20 +1,20 @@
 """Train V on collected frames: Keras on GPU or CPU, streamed from disk, resumable after any part of a pass."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import VaeConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import VaeConfig
 
 if __name__ == "__main__":
     run_command("train_vae", VaeConfig)
 
 from pathlib import Path
 
-from wm_mpi.batches import frame_batches, frame_steps, split_episodes
-from wm_mpi.datasets import open_frames
+from wm_mpi.data.batches import frame_batches, frame_steps, split_episodes
+from wm_mpi.data.datasets import open_frames
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae
-from wm_mpi.progress import log
-from wm_mpi.rundir import begin_directory
-from wm_mpi.weights import load_weights, locate, resume, save, trained_on
+from wm_mpi.core.progress import log
+from wm_mpi.core.rundir import begin_directory
+from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
 
 
 def main(config: VaeConfig) -> None:

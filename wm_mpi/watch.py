@@ -1,7 +1,7 @@
 """See the champion of a run drive: a film, a sheet of its moments, a page for browsers, or a window."""
 
-from wm_mpi.cli import run_command
-from wm_mpi.config import WatchConfig
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import WatchConfig
 
 if __name__ == "__main__":
     run_command("watch", WatchConfig)
@@ -10,14 +10,14 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from wm_mpi.errors import UserError
-from wm_mpi.picture import ROAD, SIZE, Board, Moments, contact_sheet
-from wm_mpi.progress import Progress
-from wm_mpi.rundir import atomic_path, beside, check_writable
-from wm_mpi.scene import DreamDrive, Drive, Sight
-from wm_mpi.seeding import EpisodeSeed
-from wm_mpi.terminal import shown
-from wm_mpi.trained import Trained, judged_tracks, load_trained
+from wm_mpi.core.errors import UserError
+from wm_mpi.viewer.drawing import ROAD, SIZE, Board, Moments, contact_sheet
+from wm_mpi.core.progress import Progress
+from wm_mpi.core.rundir import atomic_path, beside, check_writable
+from wm_mpi.viewer.session import DreamDrive, Drive, Sight
+from wm_mpi.core.seeding import EpisodeSeed
+from wm_mpi.core.terminal import shown
+from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
 
 FPS = 50
 """The environment's own frames a second."""
@@ -35,13 +35,13 @@ def main(config: WatchConfig) -> None:
         check_writable(path)  # the car may take a minute, to compile the engine
     car = get_in(config, trained)
     if config.window:
-        from wm_mpi.window import Window  # loads pygame
+        from wm_mpi.viewer.window import Window  # loads pygame
 
         Window(car, seeds, Board(title(config, trained))).run()
     if video or sheet:
         film_and_sheet(car, seeds, title(config, trained), video, sheet, config.max_frames)
     if config.serve is not None:
-        from wm_mpi.serving import RunSource, serve  # loads websockets
+        from wm_mpi.viewer.web import RunSource, serve  # loads websockets
 
         serve(RunSource(trained), config.serve, config.host, config.origin, config.prefix)
 
@@ -92,7 +92,7 @@ def film_and_sheet(car: Drive, seeds: list[EpisodeSeed], title: str, video: Path
         if sheet:
             unfinished = files.enter_context(atomic_path(sheet))
         if video:
-            from wm_mpi.film import Film  # loads PyAV
+            from wm_mpi.viewer.mp4 import Film  # loads PyAV
 
             film = files.enter_context(Film(video, SIZE, FPS))
         for moments, sight in drive(car, seeds, episodes, progress, max_frames):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wm_mpi.history import OPERATION
+from wm_mpi.evolution.run_state import OPERATION
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

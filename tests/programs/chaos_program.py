@@ -21,9 +21,11 @@ import numba
 import numpy as np
 import onnxruntime
 
-from wm_mpi import policy, rollout, rundir
-from wm_mpi.cli import run_command
-from wm_mpi.config import EsConfig
+from wm_mpi.world import policy
+from wm_mpi.rollout.worker import worker as rollout
+from wm_mpi.core import rundir
+from wm_mpi.core.cli import run_command
+from wm_mpi.core.config import EsConfig
 from wm_mpi.es import main
 from wm_mpi.pool import crew, transport, worker
 

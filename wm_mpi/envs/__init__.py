@@ -16,8 +16,8 @@ from wm_mpi import __version__
 from wm_mpi.envs import carracing, toy
 from wm_mpi.envs.display import display
 from wm_mpi.envs.frame import policy_frame
-from wm_mpi.errors import UserError
-from wm_mpi.registration import ENV_ID
+from wm_mpi.core.errors import UserError
+from wm_mpi.envs.registration import ENV_ID
 
 __all__ = ["EnvSpec", "display", "make_env", "policy_frame"]
 

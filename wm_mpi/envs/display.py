@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from wm_mpi.errors import UserError
+from wm_mpi.core.errors import UserError
 
 _PATIENCE = 30.0
 """How long the other ranks of a node wait for their node's Xvfb (seconds)."""

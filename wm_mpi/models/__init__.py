@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from wm_mpi.errors import UserError
-from wm_mpi.machine import whole_cores
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.machine import whole_cores
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """Those of Keras's that can train."""

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from tensorboardX import SummaryWriter
 
-from wm_mpi.errors import UserError
-from wm_mpi.progress import Progress, log
-from wm_mpi.rundir import append_jsonl, read_jsonl, write_text
-from wm_mpi.schema import Epoch
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.progress import Progress, log
+from wm_mpi.core.rundir import append_jsonl, read_jsonl, write_text
+from wm_mpi.core.schema import Epoch
 
 Arrays = dict[str, npt.NDArray]
 

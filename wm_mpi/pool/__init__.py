@@ -7,7 +7,7 @@ side and ``worker`` everybody else's.
 import contextlib
 from collections.abc import Callable, Iterator
 
-from wm_mpi.launch import survives
+from wm_mpi.core.launch import survives
 from wm_mpi.pool.interface import FAR, Arithmetic, Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import Listed, SerialPool

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wm_mpi.errors import UserError
-from wm_mpi.launch import survives
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.launch import survives
 
 SHORTEST, LONGEST = 0.0002, 0.02
 """Pauses between two looks at the mailbox (seconds)."""

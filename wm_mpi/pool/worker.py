@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from wm_mpi.errors import EXIT_NO_WORKERS, account
+from wm_mpi.core.errors import EXIT_NO_WORKERS, account
 from wm_mpi.pool.interface import Indexed, Worker
 from wm_mpi.pool.transport import ManagerLost, Message, Post, here, kill
 

@@ -15,7 +15,7 @@ import numba
 import numba.core.caching
 import numba.core.dispatcher
 
-from wm_mpi.progress import log
+from wm_mpi.core.progress import log
 
 _READY = "compiled"
 """A file that says that everything has been compiled."""

@@ -1,0 +1,219 @@
+"""From a command line to a configuration (through tyro), and from what happens to an exit status."""
+
+import contextlib
+import importlib
+import io
+import logging
+import os
+import platform
+import re
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TextIO, TypeVar, cast
+
+import tyro
+
+from wm_mpi import __version__
+from wm_mpi.core.config import Command, check
+from wm_mpi.core.errors import EXIT_BAD_INPUT, Stopped, UserError, account
+from wm_mpi.core.launch import leave_status, passed_on, survives
+from wm_mpi.core.progress import log, speak
+from wm_mpi.core.terminal import spell_streams
+
+GRACE = 10.0
+"""After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
+LAST_WORD = 30.0
+"""mpirun kills all ranks when the first ends badly; rank 0, which finds the same, is to say it first (seconds)."""
+LEAVE = 2.0
+"""SIGTERM ends a rank so long after, if rank 0, which launchers send it too, has not told all to leave (seconds)."""
+
+Config = TypeVar("Config", bound=Command)
+
+
+def parse(config_class: type[Config], command: str, arguments: Sequence[str]) -> Config:
+    """Parse a command line; the preset named on it gives the defaults.
+
+    Raises:
+        SystemExit: after ``--help`` (0).
+        UserError: an unknown flag, or a value that is no value of its flag or out of its range.
+    """
+    default = _defaults(config_class, _preset_in(arguments, config_class().preset))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), _wide(not {"--help", "-h"} & set(arguments)):
+            config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
+                              console_outputs=rank_of_launcher() == 0)
+    except SystemExit as ended:
+        if ended.code != EXIT_BAD_INPUT:
+            raise
+        raise UserError(f"{_sentence(said.getvalue())}: python -m wm_mpi.{command} --help shows all flags") from None
+    check(config)
+    return config
+
+
+@contextlib.contextmanager
+def _wide(wanted: bool) -> Iterator[None]:
+    """Have tyro break no lines: what it says of an error is read again, see ``_sentence``."""
+    before = os.environ.copy()
+    if wanted:
+        os.environ["COLUMNS"] = "1000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        os.environ.update(before)
+
+
+def _sentence(box: str) -> str:
+    """What tyro's box about a bad flag says, without the box, its colours and the help texts that it repeats.
+
+    Its title, then a paragraph on the error, then perhaps one on similar flags, with a rule between paragraphs. Where the
+    terminal has only ASCII, the title is a paragraph too.
+    """
+    paragraphs: list[list[str]] = [[]]
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
+        text = line.strip("│| ")
+        if re.match(r"[─-]{3}|[╭╰+][─-]", text):  # a rule, with or without a title
+            paragraphs.append([])
+        elif text:
+            paragraphs[-1].append(text)
+    told = [" ".join(lines) for lines in paragraphs if lines]
+    said = told[0 if "╭" in box else 1] if len(told) > 1 else "the command line cannot be read"
+    lines = [line for lines in paragraphs for line in lines]
+    meant = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(lines))
+    said = re.sub(r"^Error parsing |\.? Expected 1 values\.?$", "", said)
+    return said[0].lower() + said[1:].rstrip(".") + (f", perhaps you meant {meant.group(1)}" if meant else "")
+
+
+def _preset_in(arguments: Sequence[str], preset: str) -> str:
+    for position, argument in enumerate(arguments):  # the last one counts, as everywhere
+        if argument == "--preset" and position + 1 < len(arguments):
+            preset = arguments[position + 1]
+        elif argument.startswith("--preset="):
+            preset = argument.partition("=")[2]
+    return preset
+
+
+def _defaults(config_class: type[Config], preset: str) -> Config:
+    """An instance with the preset's values, so that --help shows them."""
+    known = config_class.presets.get(preset)  # an unknown preset is tyro's to refuse
+    return config_class(**({} if known is None else {"preset": preset, **known}))
+
+
+def rank_of_launcher() -> int:
+    """This process's rank as the launcher's environment tells it, 0 without a launcher; needs no MPI."""
+    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def run_command(command: str, config_class: type[Config], main: Callable[[Config], None] | None = None) -> NoReturn:
+    """Parse ``sys.argv``, call ``main``, by default that of the module ``wm_mpi.<command>``, and exit with a status.
+
+    The module is imported after the command line was parsed, since it and what it needs take a second or more, which ranks
+    by the dozen have to share: a bad flag is said at once. So entry modules begin with this call, and what is below it
+    is not run as ``__main__`` but as the module that the import makes.
+
+    0 done, 1 a bug (with traceback), 2 bad input (one sentence), 69 no worker left, 75 stopped by SIGTERM or SIGUSR1 (all
+    that was finished is kept, the same command goes on), 130 interrupted.
+    """
+    _heed_signals()
+    spell_streams()
+    sys.stdout, sys.stderr = cast(TextIO, _Unbreakable(sys.stdout)), cast(TextIO, _Unbreakable(sys.stderr))
+    speak(logging.INFO)
+    rank, config = rank_of_launcher(), None
+    try:
+        config = parse(config_class, command, sys.argv[1:])
+        speak(logging.WARNING if config.quiet or rank > 0 else logging.DEBUG if config.verbose else logging.INFO)
+        log.debug(f"{command} of wm_mpi {__version__}, Python {platform.python_version()}, process {os.getpid()} on "
+                  f"{socket.gethostname()}: {config.values()}")
+        if config_class.one_thread:
+            from wm_mpi.core import single_thread as single_thread  # nothing has loaded NumPy yet
+        (main or importlib.import_module(f"wm_mpi.{command}").main)(config)
+        log.debug(f"{command} took {time.process_time():.1f} s of processor time and "
+                  f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at its peak")
+        status = 0
+    except SystemExit as end:  # --help, bad flags, doctor's verdict
+        status = end.code if isinstance(end.code, int) else 0
+    except (Exception, Stopped, KeyboardInterrupt) as error:
+        if rank > 0 and isinstance(error, Stopped):
+            _die_quietly()
+        text, status = account(error)
+        if log.isEnabledFor(logging.DEBUG) and isinstance(error, UserError):
+            text = "".join(traceback.format_exception(error)) + text
+        if rank == 0 or not isinstance(error, UserError):  # the ranks of a machine find the same; one voice is enough
+            print(text, file=sys.stderr)
+        elif os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") == "0":
+            print(f"rank {rank} on {socket.gethostname()}: {text}", file=sys.stderr)
+    if rank == 0:
+        leave_status(str(status))
+    elif status and not survives():
+        time.sleep(LAST_WORD)
+    elif config is None:
+        status = 0  # rank 0 finds the same; under ULFM mpirun would end it, as the job, before it has said so
+    sys.exit(status)
+
+
+class _Unbreakable:
+    """A stream whose reader may go away (a closed terminal, a killed tee, a dying mpirun) without ending the run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _heed_signals() -> None:
+    """SIGTERM, SIGUSR1 and a closed terminal stop the command as Ctrl-C does."""
+    if rank_of_launcher() > 0:
+        _heed_rank_0()
+        return
+    heeded = -GRACE
+
+    def stop(number: int, _: object) -> None:
+        nonlocal heeded
+        if time.monotonic() - heeded > GRACE:
+            heeded = time.monotonic()
+            name = passed_on() or signal.Signals(number).name
+            raise KeyboardInterrupt if name == "SIGINT" else Stopped(name)
+
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as SIGHUP is under nohup
+            signal.signal(number, stop)
+
+
+def _heed_rank_0() -> None:
+    """Other ranks leave when rank 0 says so: launchers and terminals signal all of them."""
+
+    def leave(*_: object) -> None:
+        raise Stopped("SIGTERM")
+
+    def wait(*_: object) -> None:
+        signal.signal(signal.SIGALRM, leave)
+        signal.setitimer(signal.ITIMER_REAL, LEAVE)
+
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, wait)
+
+
+def _die_quietly() -> None:
+    """As SIGTERM would have done, now that what was open is closed: without MPI_Finalize, which waits for all ranks."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,528 @@
+"""Every command's options: a frozen dataclass a command, one documented field a flag, three presets."""
+
+import dataclasses
+import math
+import os
+import re
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import tyro
+
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.rundir import called, found
+
+Preset = Literal["champion", "paper", "laptop", "smoke"]
+Environment = Literal["fast", "gymnasium", "gym", "toy"]
+Display = Literal["none", "xvfb", "screen"]
+Presets = dict[str, dict[str, Any]]
+
+Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
+PATHS = ("out", "data", "vae", "rnn", "run", "world", "old_world", "init", "mix", "policy", "compare", "notes", "json",
+         "video", "sheet", "png")
+"""Options that name a file or a directory."""
+SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
+"""Options that take the name of a champion that comes with the package in the place of a directory."""
+SHIPPED = "carracing"
+"""The champion, with its world, that commands take when they are told nothing."""
+Switch = tyro.conf.FlagCreatePairsOff[bool]
+
+
+def flag(field: str) -> str:
+    """A field as it is typed."""
+    return f"--{field.replace('_', '-')}"
+
+
+def at_home(option: str, path: str) -> str:
+    """A path with its ~ expanded: a shell does that after a blank, though not after the = of --out=~/runs.
+
+    Raises:
+        UserError: nobody knows that home.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~") and not os.path.lexists(expanded):
+        raise UserError(f"{option} is {path}, but there is no such home directory: write the whole path, or ./{path} if its "
+                        "name begins so")
+    return expanded
+
+
+def changeable() -> Any:
+    """Metadata of a field that a later start of the same run may change."""
+    return {"changeable": True}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """What all commands share."""
+
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {}}
+    one_thread: ClassVar[bool] = True
+    """Whether a process keeps to one thread, as ranks do; what uses Keras takes all cores."""
+
+    preset: Preset = dataclasses.field(default="champion", metadata=changeable())
+    """Sets every default at once: the recipe of the champion that comes with the package, the paper's sizes (days on a
+    cluster), an evening on a laptop, or a minute to see that it works."""
+    quiet: Annotated[Switch, tyro.conf.arg(aliases=("-q",))] = False
+    """Say only results and what goes wrong; log files are written as ever."""
+    verbose: Annotated[Switch, tyro.conf.arg(aliases=("-v",))] = False
+    """Say more, each line with its time, and errors with their traceback."""
+
+    def __post_init__(self) -> None:
+        """Find home directories and what comes with the package; the toy is played without V and M."""
+        for name in PATHS:
+            if isinstance(value := getattr(self, name, None), str):
+                object.__setattr__(self, name, at_home(flag(name), value))
+        for name in SHIPPABLE:
+            if isinstance(value := getattr(self, name, None), str) and value:
+                object.__setattr__(self, name, found(value))
+        if getattr(self, "env", None) == "toy" and hasattr(self, "world"):
+            object.__setattr__(self, "world", None)
+
+    def values(self) -> dict[str, Any]:
+        """The options as JSON values, without those that only tell how much to say."""
+        return {name: called(value) if name in SHIPPABLE and isinstance(value, str) else value
+                for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
+
+    @classmethod
+    def changeable_fields(cls) -> frozenset[str]:
+        """Options that a later start of the same run may change."""
+        return frozenset(f.name for f in dataclasses.fields(cls) if f.metadata.get("changeable"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpisodeOptions:
+    """How episodes are played, wherever they are played."""
+
+    env: Environment = "fast"
+    """Our CarRacing engine, Gymnasium's CarRacing-v3, gym 0.26.2's (extra 'gym'), or the toy with a known optimum."""
+    max_frames: int = 1000
+    """Longest episode (frames)."""
+    lap_complete_percent: float = 0.95
+    """Share of tiles to visit before the start line ends the lap (fraction; CarRacing-v3: 0.95, the paper: 1.0)."""
+    width: int = 16
+    """Episodes that a rank plays in lock-step (count)."""
+    display: Display = dataclasses.field(default="none", metadata=changeable())
+    """'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectConfig(EpisodeOptions, Command):
+    """Play episodes for first data and store them as HDF5 shards with an index, frames.h5.
+
+    Over MPI: wm-mpi launch -np 3 collect. Running it again goes on where it stopped.
+    """
+
+    presets: ClassVar[Presets] = {
+        "champion": {},
+        "paper": {"episodes": 10_000, "shard_episodes": 50},
+        "laptop": {"episodes": 200, "shard_episodes": 50},
+        "smoke": {"episodes": 8, "max_frames": 120, "shard_episodes": 4}}
+
+    out: Out = dataclasses.field(default="runs/frames", metadata=changeable())
+    """Directory for frames.h5 and shards/."""
+    episodes: int = dataclasses.field(default=140, metadata=changeable())
+    """Episodes to play (count); a later start may ask for more."""
+    world: str | None = dataclasses.field(default=None, metadata=changeable())
+    """Directory of the world that a run's champion drives with, if it is not where the run found it."""
+    policy: str = "random"
+    """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
+    directory of an es run, whose champion then drives."""
+    exploration: float = 0.0
+    """How far a champion strays: each episode adds smooth noise of a strength drawn between 0 and this to what its
+    controller says, before the squashing (0: not at all; 1 is a good deal)."""
+    mix: str | None = dataclasses.field(default=None, metadata=changeable())
+    """Directory of an older data set, whose first shards are shown together with the new ones."""
+    mix_share: float = dataclasses.field(default=0.5, metadata=changeable())
+    """Share of the mixed data set's frames that the older one gives (fraction)."""
+    shard_episodes: int = 10
+    """Consecutive episodes in one shard file (count)."""
+    seed: int = 0
+    """Seed of the collection stream (non-negative integer)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What the training of V and M shares."""
+
+    data: Out = dataclasses.field(metadata=changeable())
+    """Directory with the data set: of collect for V, of encode for M."""
+    out: Out = dataclasses.field(metadata=changeable())
+    """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    init: str | None = None
+    """Directory of an earlier training whose weights this one begins with (default: random weights)."""
+    learning_rate: float = dataclasses.field(default=1e-3, metadata=changeable())
+    """Adam's step size."""
+    validation: float = 0.1
+    """Share of episodes held out for the validation loss (fraction)."""
+    seed: int = 0
+    """Seed of the split, the initial weights, the order of batches and the sampled latents."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras's dtype policy; the mixed ones are for GPUs."""
+    devices: int = dataclasses.field(default=1, metadata=changeable())
+    """GPUs of this host that share each batch (count; more than 1 needs KERAS_BACKEND=jax)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VaeConfig(TrainingOptions, Command):
+    """Train V, the VAE, on collected frames. GPU when there is one, CPU otherwise; running it again resumes."""
+
+    one_thread: ClassVar[bool] = False
+
+    presets: ClassVar[Presets] = {
+        "champion": {},
+        "paper": {"learning_rate": 1e-4, "epochs": 10, "kl_tolerance": 0.5},
+        "laptop": {"learning_rate": 1e-4, "epochs": 5, "kl_tolerance": 0.5},
+        "smoke": {"learning_rate": 1e-4, "epochs": 1, "kl_tolerance": 0.5}}
+
+    data: Out = dataclasses.field(default="runs/frames", metadata=changeable())
+    """Directory of collect."""
+    out: Out = dataclasses.field(default="runs/vae", metadata=changeable())
+    """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    learning_rate: float = dataclasses.field(default=5e-4, metadata=changeable())
+    """Adam's step size."""
+    epochs: int = dataclasses.field(default=6, metadata=changeable())
+    """Passes over the training frames (count; the paper says 1, its code 10)."""
+    parts: int = 1
+    """Parts of a pass, each with a validation and a checkpoint (count; a kill costs at most one)."""
+    batch_size: int = 100
+    """Frames a step (count)."""
+    kl_tolerance: float = 1.0
+    """Free bits of a latent: no pressure on the KL below kl_tolerance x 32 (nats; the paper: 0.5)."""
+    buffer_frames: int = 16_384
+    """Frames shuffled together in memory (count; 12 KiB each)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodeConfig(Command):
+    """Encode every frame with V and store mean and log variance as latents.h5."""
+
+    one_thread: ClassVar[bool] = False
+
+    data: Out = dataclasses.field(default="runs/frames", metadata=changeable())
+    """Directory of collect."""
+    vae: Out = dataclasses.field(default="runs/vae", metadata=changeable())
+    """Directory of train_vae."""
+    out: Out = dataclasses.field(default="runs/latents", metadata=changeable())
+    """Directory for latents.h5."""
+    batch_size: int = dataclasses.field(default=500, metadata=changeable())
+    """Frames a call (count)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RnnConfig(TrainingOptions, Command):
+    """Train M, the MDN-RNN, on encoded episodes. GPU when there is one, CPU otherwise; running it again resumes."""
+
+    one_thread: ClassVar[bool] = False
+
+    presets: ClassVar[Presets] = {
+        "champion": {},
+        "paper": {"steps": 4000, "steps_per_epoch": 200, "batch_size": 100, "sequence": 999},
+        "laptop": {"steps": 1000, "steps_per_epoch": 200, "batch_size": 32, "sequence": 250},
+        "smoke": {"steps": 10, "steps_per_epoch": 5, "batch_size": 8, "sequence": 50}}
+
+    data: Out = dataclasses.field(default="runs/latents", metadata=changeable())
+    """Directory of encode."""
+    out: Out = dataclasses.field(default="runs/rnn", metadata=changeable())
+    """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
+    steps: int = dataclasses.field(default=2100, metadata=changeable())
+    """Gradient steps in all (count; a multiple of --steps-per-epoch; 0 leaves M as it begins, to see what M is worth)."""
+    steps_per_epoch: int = 100
+    """Steps between validations and checkpoints (count)."""
+    batch_size: int = 32
+    """Sequences per step (count)."""
+    sequence: int = 150
+    """Longest sequence (frames)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FreezeConfig(Command):
+    """Join V and M into world/: policy.onnx for the ranks, a manifest, and sample frames with their reconstructions.
+
+    Before that, gates judge both on drives that they have not seen; one that fails stops here and says what is wrong.
+    """
+
+    one_thread: ClassVar[bool] = False
+
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"force": True}}
+
+    vae: Out = "runs/vae"
+    """Directory of train_vae."""
+    rnn: Out = "runs/rnn"
+    """Directory of train_rnn."""
+    data: Out = "runs/frames"
+    """Directory of collect: frames for the check and the samples."""
+    out: Out = "runs/world"
+    """Directory to write: the world."""
+    precision: Literal["auto", "int8", "fp32"] = "auto"
+    """Number format of V's convolutions in policy.onnx: int8 is 4 times as fast or more and must pass a gate; auto takes it
+    where it passes, else one convolution in fp32 and the others in int8, else fp32."""
+    force: bool = False
+    """Write the world even if gates fail; the manifest tells which."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EsConfig(EpisodeOptions, Command):
+    """Train the controller with CMA-ES: rank 0 proposes candidates, the other ranks play episodes.
+
+    Over MPI: wm-mpi launch -np 3 es; without launch everything runs in one process. Running the same command again
+    resumes.
+    """
+
+    presets: ClassVar[Presets] = {
+        "champion": {},
+        "paper": {"popsize": 64, "episodes": 16, "generations": 1800, "eval_every": 25, "deterministic": False,
+                  "stuck_frames": 0},
+        "laptop": {"popsize": 32, "episodes": 4, "generations": 100, "eval_every": 10, "eval_episodes": 16},
+        "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 100, "eval_every": 2, "eval_episodes": 2,
+                  "deterministic": False, "stuck_frames": 0}}
+
+    out: Out = dataclasses.field(default="runs/es", metadata=changeable())
+    """Directory of the run."""
+    world: str | None = dataclasses.field(default=SHIPPED, metadata=changeable())
+    """Directory that freeze wrote, or the name of a world that comes with the package (the toy environment needs none)."""
+    popsize: int = 128
+    """Candidates per generation (count; independent of the number of ranks)."""
+    episodes: int = 2
+    """Episodes per candidate, on tracks shared by the generation (count)."""
+    generations: int = dataclasses.field(default=130, metadata=changeable())
+    """Generations in all (count)."""
+    sigma: float = 0.1
+    """CMA-ES's first step size."""
+    init: str | None = None
+    """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
+    stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
+    """Stop once the validation mean reaches this return (points)."""
+    stuck_frames: int = 100
+    """End a training episode that gained nothing for so many frames (0: never; evaluation never does)."""
+    eval_every: int = 5
+    """Validate the mean solution every so many generations (count)."""
+    eval_episodes: int = 64
+    """Validation episodes, on tracks of their own (count)."""
+    deterministic: bool = True
+    """Use the mean of z, which scores far better; the paper samples it."""
+    seed: int = 0
+    """Seed of everything random in the run (non-negative integer)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RefitConfig(Command):
+    """Carry a champion over to a world whose V and M were trained on: a file that es --init begins with.
+
+    Its weights are fitted (ridge regression) to say on the new world's latents what the champion says on the old ones.
+    """
+
+    run: Out = "runs/es"
+    """Directory of the es run."""
+    world: Out = "runs/world"
+    """Directory of the new world."""
+    data: Out = "runs/frames"
+    """Directory of collect: episodes on which both worlds look, best those of the champion itself."""
+    out: Out = "runs/start.h5"
+    """File to write (.h5)."""
+    old_world: str | None = None
+    """Directory of the run's own world, if it is not where the run found it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig(Command):
+    """Put a run and its world into one small directory to share: V and M in half precision, the champion, a model card.
+
+    What comes out is taken as --run and as --world by every command, and as --init by those that train.
+    """
+
+    run: Out = "runs/es"
+    """Directory of the es run."""
+    out: Out = "runs/export"
+    """Directory to write; one of an earlier export is replaced."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    notes: str | None = None
+    """File whose text (Markdown) goes into the model card: data, intended use, what went before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Command):
+    """Play the champion of a run on test tracks that it has never seen and print the score with its interval."""
+
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"episodes": 4, "max_frames": 100}}
+
+    run: Out = SHIPPED
+    """Directory of the es run, or the name of a champion that comes with the package."""
+    episodes: int = 100
+    """Test episodes (count)."""
+    env: Environment | None = None
+    """Judge in this environment instead of the run's own."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    tracks: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
+    """Play exactly the tracks of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
+    controller: Literal["mean", "best", "both"] = "mean"
+    """What is judged: the mean of the search distribution (of the best validation), the best single candidate, or both."""
+    compare: str | None = None
+    """Directory of another es run, which plays the same tracks: prints the paired difference with its interval."""
+    max_frames: int = 1000
+    """Longest episode (frames)."""
+    lap_complete_percent: float | None = None
+    """Another rule for a completed lap than the run's (fraction)."""
+    width: int | None = None
+    """Episodes that a rank plays in lock-step, if not as the run did (count)."""
+    deterministic: bool | None = None
+    """Use the mean of z instead of sampling it, if not as the run did."""
+    display: Display = "none"
+    """'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the result as one JSON object to this file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WatchConfig(Command):
+    """Watch the champion of a run drive its test tracks: as a film (no display needed), in a browser, or in a window.
+
+    Beside the road stand the frame that V is shown, what V keeps of it, and what M expected before. Without --video,
+    --sheet, --serve or --window both a film and a sheet are written, watch.mp4 and watch.png in the run's directory.
+    """
+
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"max_frames": 100}}
+
+    run: Out = SHIPPED
+    """Directory of the es run, or the name of a champion that comes with the package."""
+    video: Annotated[str | None, tyro.conf.arg(metavar="FILE.mp4")] = None
+    """Write a film (H.264, 50 frames a second, which is real time) of all episodes."""
+    sheet: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Write one picture of moments of all episodes."""
+    serve: Annotated[int | None, tyro.conf.arg(metavar="PORT")] = None
+    """Serve a page to browsers on this port (0: a free one): watch each new champion, drive, and dream."""
+    host: str = "127.0.0.1"
+    """Address to serve on; 0.0.0.0 lets in whoever can reach this machine."""
+    origin: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="URL")] = ()
+    """Also let pages of this origin drive, https://watch.example.org say, where a proxy serves the page under it (again for
+    each further one)."""
+    prefix: str = "/"
+    """Where a proxy puts the page, if it passes the whole path on: /user/me/proxy/absolute/8000/ say."""
+    window: bool = False
+    """Open a window: space pauses, the arrow keys drive, n begins the next track, q quits."""
+    episodes: int = 1
+    """Test episodes (count)."""
+    tracks: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
+    """Drive exactly the tracks of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
+    dream: bool = False
+    """Drive in M's dream of these tracks, which begins with their real first frame."""
+    temperature: float = 1.0
+    """How far a dream strays (above 0): low ones are likely, high ones wild."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    max_frames: int = 1000
+    """Longest episode (frames)."""
+    lap_complete_percent: float | None = None
+    """Another rule for a completed lap than the run's (fraction)."""
+    deterministic: bool | None = None
+    """Use the mean of z instead of sampling it, if not as the run did."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportConfig(Command):
+    """Write one self-contained HTML file about a run, which may still be in progress."""
+
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"films": 1}}
+
+    run: Out = SHIPPED
+    """Directory of the es run, or the name of a champion that comes with the package."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FILE.html")] = None
+    """Where to write the page, if not to report.html of the run."""
+    png: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Also write the same in one picture."""
+    world: str | None = None
+    """Directory of the world, if it is not where the run found it."""
+    films: int = 2
+    """Films of so many of the worst and as many of the best test tracks, and dreams (count; 0: none, which is quicker)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoctorConfig(Command):
+    """Find out what will go wrong here before a run does: every rank plays for some seconds and tells its facts.
+
+    Start it as you will start es: wm-mpi launch -np 65 doctor --world WORLD --out runs
+    """
+
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"seconds": 0.5, "width": 2}}
+
+    out: Out = "runs"
+    """Directory in which runs will be: its locks, its room and who sees it are checked."""
+    world: str | None = SHIPPED
+    """Directory or name of the world that es will use."""
+    env: Environment = "fast"
+    """Environment that es will use."""
+    width: int = 16
+    """Episodes that a rank plays in lock-step (count)."""
+    seconds: float = 5.0
+    """How long ranks play (seconds)."""
+    display: Display = "none"
+    """As es will use it: 'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+
+
+def check(config: Command) -> None:
+    """Refuse values outside their range.
+
+    Raises:
+        UserError: names the flag, the value and the bound.
+    """
+    least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 3, "generations": 1, "eval_every": 1, "epochs": 1,
+             "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0, "steps_per_epoch": 1,
+             "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
+             "exploration": 0, "films": 0}
+    for name, bound in least.items():
+        value = getattr(config, name, None)
+        if value is not None and value < bound:
+            raise UserError(f"{flag(name)} is {value}, but must be at least {bound}")
+    for name, bound in {"seed": 2**32 - 1, "serve": 2**16 - 1}.items():
+        value = getattr(config, name, None)
+        if value is not None and value > bound:
+            raise UserError(f"{flag(name)} is {value}, but must be at most {bound}")
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{flag(name)} is {value}, but must be a finite number")
+        if value == "":
+            raise UserError(f"{flag(name)} is empty: give it a name, or leave it out")
+    for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
+                               ("temperature", math.inf, "finite"), ("seconds", math.inf, "finite"),
+                               ("mix_share", 1.0, "below 1"), ("validation", 1.0, "below 1"),
+                               ("lap_complete_percent", 1.0, "at most 1")):
+        value = getattr(config, name, None)
+        allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
+        if not allowed:
+            raise UserError(f"{flag(name)} is {value}, but must be above 0 and {within}")
+    if config.quiet and config.verbose:
+        raise UserError("--quiet and --verbose cannot both be had: give one of them")
+    if isinstance(config, WatchConfig):
+        check_proxy(config)
+    if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:
+        raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")
+
+
+def check_proxy(config: WatchConfig) -> None:
+    """Refuse what no browser or proxy sends.
+
+    Raises:
+        UserError: names the flag, the value and what is wanted.
+    """
+    for url in config.origin:
+        if origin_of(url) is None:
+            raise UserError(f"--origin is {url}, but must be http or https and a host, https://watch.example.org say, with "
+                            "the port if the browser shows one")
+    if not re.fullmatch(r"(/[\w.~%:@!$&'()*+,;=-]+)*/?", config.prefix):
+        raise UserError(f"--prefix is {config.prefix}, but must be the path of a URL, /proxy/absolute/8000/ say")
+
+
+def origin_of(url: str) -> str | None:
+    """A URL's scheme, host and port as browsers write them in an Origin header; None where it is more or less."""
+    try:
+        parts = urlsplit(url.rstrip("/"))
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    bare = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}"
+    named = bare if port is None else f"{bare}:{port}"
+    if parts.scheme not in ("http", "https") or not host.isascii() or not host or named != url.rstrip("/").lower():
+        return None
+    return bare if port == {"http": 80, "https": 443}[parts.scheme] else named

@@ -1,0 +1,1 @@
+"""The search for C: strategy, state of a run, champion, scores."""

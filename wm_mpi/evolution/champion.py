@@ -1,0 +1,124 @@
+"""What a run has trained, and where to judge it: what evaluate, watch and whoever else drives a champion begin with."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.data.datasets import load_arrays
+from wm_mpi.envs import EnvSpec
+from wm_mpi.core.errors import UserError
+from wm_mpi.world.policy import load_manifest
+from wm_mpi.core.progress import log
+from wm_mpi.core.rundir import RunDir, called, found, kind_of, read_json, shipped, whole_lines
+from wm_mpi.core.schema import Champion, Generation, Settings, checked
+from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
+
+OWN = "runs/es"
+"""Where es puts a run unless told otherwise."""
+
+
+class Trained(NamedTuple):
+    """A champion with everything that it needs to drive."""
+
+    run: RunDir
+    settings: Settings
+    """The run's configuration."""
+    spec: EnvSpec
+    world: str | None
+    deterministic: bool
+    parameters: npt.NDArray[np.float64]
+    """The champion's: the mean of the search distribution, shape (parameters,)."""
+    best_candidate: npt.NDArray[np.float64]
+    """The candidate with the highest fitness of all generations."""
+    generation: int
+    """The champion's."""
+
+
+def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int, lap_complete_percent: float | None,
+                 deterministic: bool | None) -> Trained:
+    """The champion of the run directory ``run``; whatever is None is taken as the run had it.
+
+    Raises:
+        UserError: not a run, no champion yet, or a world or environment that it was not trained in.
+    """
+    directory, settings = open_run(run)
+    if called(run) != run:
+        log.info(f"this is {called(run)}, which comes with the package"
+                 + (f"; for your own: --run {OWN}" if RunDir(OWN).champion.exists() else ""))
+    lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
+    spec = EnvSpec(env or settings["env"], max_frames, lap)
+    first = f"{directory.path} has no champion yet: let es finish a generation first"
+    arrays, about = load_arrays(directory.champion, first, Champion, ("parameters", "best_candidate"))
+    world = world or world_of(directory, settings)
+    if world is not None and world == world_of(directory, settings) and spec.name != "toy" and not Path(world).exists():
+        raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
+    check_world(world, about, spec, settings["env"])
+    generation, rows = about["generation"], list(whole_lines(directory.metrics, Generation))
+    if directory.checkpoint_files() and not complete(rows, settings):  # an export has none, and is what it is
+        log.info(f"{directory.path} is not finished ({len(rows)} of {settings['generations']} generations): this is its "
+                 f"champion so far, of generation {generation}")
+    return Trained(directory, settings, spec, world, settings["deterministic"] if deterministic is None else deterministic,
+                   arrays["parameters"], arrays["best_candidate"], generation)
+
+
+def open_run(path: str) -> tuple[RunDir, Settings]:
+    """A run's directory and its configuration.
+
+    Raises:
+        UserError: it is something else.
+    """
+    run = RunDir(path)
+    restore = "restore it, or give another --run"
+    settings = read_json(run.config, dict[str, Any], restore) if run.config.exists() else {}
+    if "popsize" not in settings:
+        raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es, or "
+                        f"{' or '.join(shipped())}, which comes with the package")
+    return run, checked(settings, Settings, str(run.config), restore)  # type: ignore[arg-type]
+
+
+def world_of(run: RunDir, settings: Settings) -> str | None:
+    """A run's world: what export wrote has its own with it."""
+    if (run.path / "manifest.json").exists():
+        return str(run.path)
+    return None if settings["world"] is None else found(settings["world"])
+
+
+def complete(rows: Sequence[Mapping[str, Any]], settings: Settings) -> bool:
+    """Whether a run with these metrics has its generations, or has reached what it was to stop at."""
+    target = settings.get("stop_at")
+    return bool(rows) and (rows[-1]["generation"] >= settings["generations"] or (
+        target is not None and any(row["eval_mean"] >= target for row in rows if "eval_mean" in row)))
+
+
+def check_world(world: str | None, champion: Champion, spec: EnvSpec, trained_in: str) -> None:
+    """Refuse a world that the champion was not trained in.
+
+    Raises:
+        UserError: another world, no world, or another kind of environment.
+    """
+    if (spec.name == "toy") != (trained_in == "toy"):
+        raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}")
+    if world is None or spec.name == "toy":
+        return
+    found = load_manifest(Path(world))["files"]["policy.onnx"]
+    if found != champion.get("world_sha256"):
+        raise UserError(f"{world} is another world than the champion was trained in (policy.onnx {found[:12]}, not "
+                        f"{str(champion.get('world_sha256'))[:12]}): give the right one with --world")
+
+
+def judged_tracks(episodes: int, tracks: str | None, run_seed: int) -> list[EpisodeSeed]:
+    """The first ``episodes`` of the test stream, or the tracks of ``--tracks A:B``.
+
+    Raises:
+        UserError: not a range.
+    """
+    if tracks is None:
+        return [episode_seed(run_seed, Stream.TEST, 0, episode) for episode in range(episodes)]
+    first, _, last = tracks.partition(":")
+    if not (re.fullmatch(r"[0-9]{1,10}:[0-9]{1,10}", tracks) and int(first) < int(last) <= 2**32):
+        raise UserError(f"--tracks {tracks} is not a range A:B of track seeds with 0 <= A < B <= 2**32, such as 1000:1100")
+    return [track_seed(run_seed, track) for track in range(int(first), int(last))]

@@ -1,0 +1,186 @@
+"""The figures of a report: which curves a run has, over which axes, and what they show in words."""
+
+import html
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.reporting.charts import Axis, Colour, Kind, Mark, axis, chart, compact
+from wm_mpi.reporting.run_data import Findings, Latents, Row, Rows, published
+from wm_mpi.evolution.scores import SOLVED_MEAN, interval_in_words
+
+ACTIVE = 0.01
+"""A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""
+LONG = 100
+"""From so many generations on, the steep beginning hides what comes later."""
+
+
+def figure(body: str, caption: str, kind: str = "") -> str:
+    """A figure with its caption, which may hold HTML, above it."""
+    return f'<figure{f" class={kind}" if kind else ""}><figcaption>{caption}</figcaption>{body}</figure>'
+
+
+def smooth(values: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:
+    """Running means over ``window`` values, shorter at the ends; NaN where there is no value."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(len(values))
+    first, last = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def paper_until(frames: float) -> dict[str, npt.NDArray[np.float64]]:
+    """The published curve up to so many frames."""
+    paper = published()
+    return {name: column[paper["frames"] <= frames] for name, column in paper.items()}
+
+
+def learning(findings: Findings) -> str:
+    """Returns against frames and generations with the published curve; for a long run also a close-up of its later part."""
+    paper = paper_until(0 if findings.toy else 1.04 * findings.rows[-1]["frames_total"])
+    caption = ("Blue: mean of the population, with a band of one standard deviation between candidates. Green: its best "
+               "candidate. Orange: the mean solution on validation tracks, which choose the champion.")
+    if not findings.toy:
+        caption += (" Grey: the run that the paper's authors published, at equal frames (dots: their validation over 1,024 "
+                    "episodes, in CarRacing-v0, whose lap ends at all tiles)."
+                    if len(paper["frames"]) else f" The published run of the paper's authors has no place here: its first "
+                    f"generation alone took {published()['frames'][0] / 1e6:.1f} million frames.")
+    whole = figure(returns(findings, paper, 0), caption)
+    if len(findings.rows) < LONG:
+        return whole
+    return whole + figure(returns(findings, paper, len(findings.rows) // 4),
+                          "The same from the end of the first quarter on, at a larger scale; lines are running means over "
+                          f"{window(findings)} generations.")
+
+
+def window(findings: Findings) -> int:
+    """Over how many generations the close-up is smoothed: an odd number."""
+    return 2 * (len(findings.rows) // 200) + 1
+
+
+
+def returns(findings: Findings, paper: dict[str, npt.NDArray[np.float64]], first: int) -> str:
+    """The learning curve from row ``first`` on: frames below, generations above, the published curve at equal frames."""
+    frames, mean, spread, best = (
+        findings.column(name)[first:] for name in ("frames_total", "return_mean", "return_std", "return_best"))
+    validated = [row for row in findings.validated if row["frames_total"] >= frames[0]]
+    at, judged = [row["frames_total"] for row in validated], [row["eval_mean"] for row in validated]
+    paper = {name: column[paper["frames"] >= frames[0] * bool(first)] for name, column in paper.items()}
+    if first:
+        mean, spread, best, paper["mean"] = (smooth(each, window(findings)) for each in (mean, spread, best, paper["mean"]))
+    checked = np.isfinite(paper["validation"])
+    x = axis("frames played in training", [frames], compact, floor=0 if first == 0 else frames[0])
+    y = axis("return (points)", [mean - spread, mean + spread, best, judged, paper["mean"]], compact, 6)
+    marks = [Mark("band", "run", frames, mean + spread, low=mean - spread),
+             Mark("thin", "best", frames, best, "best"), Mark("line", "run", frames, mean, "mean"),
+             Mark("thin", "paper", paper["frames"], paper["mean"], "paper"),
+             Mark("dots", "paper", paper["frames"][checked], paper["validation"][checked]),
+             Mark("thin", "check", at, judged), Mark("dots", "check", at, judged, "validation")]
+    rows = findings.rows[first:]
+    said = (f"Returns in generations {rows[0]['generation']} to {rows[-1]['generation']}: the population's mean went from "
+            f"{mean[0]:.0f} to {mean[-1]:.0f}, its best candidate from {best[0]:.0f} to {best[-1]:.0f}"
+            + (f"; the best validation mean is {max(judged):.0f}." if judged else "; no validation so far."))
+    return chart(marks, x, y, said, generation_ticks(rows), 22)
+
+
+def generation_ticks(rows: Rows) -> list[tuple[float, str]]:
+    """The scale of generations above frames: where each of some round generations ended."""
+    ended = {row["generation"]: row["frames_total"] for row in rows}
+    if len(ended) < 2:
+        return []
+    ticks = Axis("", min(ended), max(ended), compact).ticks
+    placed = [(ended[round(tick)], f"{tick:,.0f}") for tick in ticks if round(tick) in ended]
+    return [(rows[0]["frames_total"], "generation"), *placed]
+
+
+def judgements(findings: Findings) -> str:
+    """A histogram of the newest evaluation in each environment."""
+    newest = {row["env"]["env_id"]: row for row in findings.judged if len(row["returns"]) > 1}
+    return '<div class="row">' + "".join(histogram(row, name) for name, row in newest.items()) + "</div>" if newest else ""
+
+
+def histogram(row: Row, name: str) -> str:
+    """How often which return came, with the mean."""
+    returns, mean = np.array(row["returns"]), row["mean"]
+    edges = bins(returns)
+    step = edges[1] - edges[0]
+    counts = np.histogram(returns, edges)[0]
+    x = axis("return (points)", [edges], compact)
+    y = axis("tracks", [counts], lambda value: f"{value:.0f}", int(min(5, counts.max() + 1)), floor=0)
+    marks = [Mark("bars", "run", edges[:-1] + 0.04 * step, counts, low=edges[1:] - 0.04 * step),
+             Mark("rule", "check", mean, label=f"mean {mean:.0f}")]
+    if x.low < SOLVED_MEAN < x.high and abs(SOLVED_MEAN - mean) > 0.15 * (x.high - x.low):
+        marks.append(Mark("rule", "paper", SOLVED_MEAN, label=f"{SOLVED_MEAN:g}"))
+    said = (f"Histogram of {len(returns)} returns in {name}, from {returns.min():.0f} to {returns.max():.0f}, "
+            f"mean {mean:.1f}.")
+    return figure(chart(marks, x, y, said, height=12, bare=True),
+                  f"{html.escape(name)}: {mean:.1f} ± {row['std']:.1f} over {len(returns)} test tracks, "
+                  f"95 % interval of the mean {interval_in_words(row)}")
+
+
+def bins(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Edges of a histogram at round values, the more returns the more of them."""
+    ticks = axis("", [returns], compact, int(np.clip(2 * np.sqrt(len(returns)), 5, 20))).ticks
+    step = ticks[1] - ticks[0]
+    return np.arange(np.floor(returns.min() / step), np.floor(returns.max() / step) + 2) * step
+
+
+def played(findings: Findings) -> tuple[npt.NDArray[np.float64], str]:
+    """Time played until the end of each generation, and its unit as an axis's title."""
+    seconds = np.cumsum(findings.column("seconds"))
+    size, unit = (3600, "hours") if seconds[-1] > 7200 else (60, "minutes") if seconds[-1] > 120 else (1, "seconds")
+    return seconds / size, f"{unit} played"
+
+
+def speed(findings: Findings) -> str:
+    """Frames a second, the workers' busy share and their number, over the time played."""
+    time, unit = played(findings)
+    x = axis(unit, [time], compact, 4, floor=0)
+    rate, busy, workers = (findings.column(name) for name in ("frames_per_second", "busy_share", "workers"))
+    lost = [time[generation - findings.rows[0]["generation"]] for generation, _ in findings.lost]
+    fallen = [Mark("dots", "check", lost, np.interp(lost, time, workers), "lost")] if lost else []
+    charts: tuple[tuple[npt.NDArray, Axis, list[Mark], str], ...] = (
+        (rate, axis("frames a second", [rate], compact, 4, floor=0), [],
+         f"Frames a second, {np.median(rate):,.0f} in the median."),
+        (100 * busy, Axis("busy share of worker ranks (%)", 0, 104, compact, 4), [],
+         f"Busy share of the workers, {np.median(busy):.0%} in the median."),
+        (workers, axis("worker ranks", [workers], compact, min(4, int(workers.max()) + 1), floor=0), fallen,
+         f"Worker ranks, {workers.min():.0f} to {workers.max():.0f}; {len(lost)} lost."))
+    kind: Kind = "line" if len(time) < LONG else "thin"
+    drawn = (chart([Mark(kind, "run", time, values), *more], x, y, said, height=10, bare=not more)
+             for values, y, more, said in charts)
+    return '<div class="row three">' + "".join(f"<figure>{each}</figure>" for each in drawn) + "</div>"
+
+
+def latents(found: Latents) -> str:
+    """What each of V's latents tells of a frame."""
+    number = np.arange(len(found.kl))
+    active = found.spread > ACTIVE
+    x = Axis("latent", -0.5, len(number) - 0.5, lambda value: f"{value:.0f}", 4)
+    y = axis("KL (nats)", [found.kl], compact, 4, floor=0)
+    shades: tuple[tuple[Colour, npt.NDArray], ...] = (("run", active), ("paper", ~active))
+    marks = [Mark("bars", colour, number[chosen] - 0.4, found.kl[chosen], low=number[chosen] + 0.4)
+             for colour, chosen in shades if chosen.any()]
+    said = f"{active.sum()} of {len(number)} latents are active; together they tell {found.kl.sum():.1f} nats of a frame."
+    return figure(chart(marks, x, y, said, height=9, bare=True),
+                  f"{said} Mean divergence from the standard normal over {found.frames:,} frames of the data set; grey: the "
+                  f"variance of its mean is at most {ACTIVE}.", "whole")
+
+
+def losses(rows: Rows, model: str, part: str, name_of_part: str) -> str:
+    """A model's losses over epochs, in training and held out, and the training loss's main ``part``."""
+    epochs = [row["epoch"] for row in rows]
+    styles: dict[str, tuple[Kind, Colour, str]] = {
+        part: ("dashed", "paper", name_of_part), "loss": ("line", "run", "training"),
+        "val_loss": ("line", "check", "held out")}
+    columns = {name: [row[name] for row in rows] for name in styles if all(name in row for row in rows)}
+    x = axis("epoch", [epochs], compact, min(5, len(epochs)))
+    y = axis("loss", list(columns.values()), compact, 4)
+    marks = []
+    for name, values in columns.items():
+        kind, colour, label = styles[name]
+        marks.append(Mark(kind, colour, epochs, values, label))
+    ends = f"from {columns['loss'][0]:.4g} to {columns['loss'][-1]:.4g}"
+    return figure(chart(marks, x, y, f"{model}'s losses over {len(rows)} epochs; training {ends}.", height=11),
+                  f"{model}: the training loss went {ends} in {len(rows)} epochs"
+                  + (f"; held out, it ends at {columns['val_loss'][-1]:.4g}." if "val_loss" in columns else ".")
+                  + f" Dotted: the part of the training loss that comes from {name_of_part}.")

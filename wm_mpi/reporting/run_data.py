@@ -1,0 +1,199 @@
+"""What there is to report of a run: its own files, and whatever is found of the world and the models it was made from."""
+
+import csv
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.core import schema
+from wm_mpi.data.datasets import load_arrays, open_latents
+from wm_mpi.core.errors import UserError
+from wm_mpi.world.policy import load_manifest
+from wm_mpi.core.rundir import RunDir, read_json, whole_lines
+from wm_mpi.evolution.champion import complete, open_run, world_of
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+SAMPLED = 20_000
+"""Of a data set's latents, about so many rows are looked at."""
+RUNS = 20
+"""In so many runs of neighbouring rows."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """How V uses its latents, over frames of the data set, shape (latents,) each."""
+
+    kl: npt.NDArray[np.float64]
+    """Mean divergence from the standard normal (nats): what a latent tells of a frame."""
+    spread: npt.NDArray[np.float64]
+    """Variance of mu over frames."""
+    frames: int
+
+
+@dataclass(frozen=True)
+class WorldFindings:
+    """The run's world, and the histories of its V and M if their directories lie beside it."""
+
+    path: Path | None
+    missing: str = ""
+    """Why there is nothing to see of the world, in a sentence."""
+    manifest: Row = field(default_factory=dict)
+    losses: Mapping[str, Rows] = field(default_factory=dict)
+    """``history.jsonl`` of V ('vae') and M ('rnn')."""
+    latents: Latents | None = None
+
+    @property
+    def samples(self) -> Path | None:
+        """The picture that freeze made of frames and their reconstructions."""
+        path = None if self.path is None else self.path / "samples.png"
+        return path if path is not None and path.exists() else None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report tells."""
+
+    run: RunDir
+    config: schema.Settings
+    environment: Row
+    rows: Rows
+    """``metrics.jsonl``, a row a generation."""
+    evaluations: Rows
+    champion: Row
+    """What is recorded with the champion; empty before the first generation."""
+    world: WorldFindings
+
+    def column(self, name: str) -> npt.NDArray[np.float64]:
+        """A field of the metrics over all generations."""
+        return np.array([row[name] for row in self.rows], np.float64)
+
+    @property
+    def validated(self) -> Rows:
+        """The generations that were validated."""
+        return [row for row in self.rows if "eval_mean" in row]
+
+    @property
+    def judged(self) -> Rows:
+        """Evaluations of the mean solution, oldest first."""
+        return [row for row in self.evaluations if row.get("controller", "mean") == "mean"]
+
+    @property
+    def verdict(self) -> Row | None:
+        """The evaluation that counts most: that of the mean solution over the most tracks, the newest of several."""
+        return max(reversed(self.judged), key=lambda row: len(row["returns"]), default=None)
+
+    @property
+    def toy(self) -> bool:
+        """Whether this is a run of the toy environment, which has no world and nothing to compare with."""
+        return self.config["env"] == "toy"
+
+    @property
+    def lost(self) -> list[tuple[int, str]]:
+        """Ranks lost: (generation in which it was noticed, rank and host). A later start counts its losses anew."""
+        found, known = [], set[str]()
+        for row in self.rows:
+            now = set(row.get("lost", ()))
+            found += [(row["generation"], rank) for rank in sorted(now - known)]
+            known = now
+        return found
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has its generations, or has reached what it was to stop at."""
+        return complete(self.rows, self.config)
+
+
+def investigate(directory: str, world: str | None = None) -> Findings:
+    """Read everything, changing nothing: the run may be in progress.
+
+    Args:
+        directory: of an es run.
+        world: its world's directory, if not where the run found it.
+
+    Raises:
+        UserError: not a run, a damaged file, or ``world`` is not the run's.
+    """
+    run, config = open_run(directory)
+    environment: Row = read_versions(run) if run.environment.exists() else {}
+    champion: Row = load_arrays(run.champion, "let es go on with it", schema.Champion)[1] if run.champion.exists() else {}
+    rows, evaluations = whole_lines(run.metrics, schema.Generation), whole_lines(run.evaluations, schema.Evaluation)
+    return Findings(run, config, environment, list(rows), list(evaluations), champion,
+                    find_world(config, world, world_of(run, config)))
+
+
+def read_versions(run: RunDir) -> schema.Environment:
+    """Packages and machine of a run."""
+    return read_json(run.environment, schema.Environment, "delete it, it only tells the run's versions")
+
+
+def find_world(config: schema.Settings, given: str | None, recorded: str | None) -> WorldFindings:
+    """The world that is ``given``, or else the ``recorded`` one of a run with this ``config``.
+
+    Raises:
+        UserError: the given one is no world, or another.
+    """
+    name = given or recorded
+    if name is None:
+        return WorldFindings(None, "This run has no world: its environment is driven without V and M.")
+    path = Path(name)
+    try:
+        manifest = load_manifest(path)
+        if manifest["files"]["policy.onnx"] != config.get("world_sha256"):
+            raise UserError(f"{path} is another world than the run was trained in: give the right one with --world")
+    except UserError as error:
+        if given is not None:
+            raise
+        return WorldFindings(None, f"The run's world could not be shown: {error}.")
+    directories = nearby(path, manifest)
+    trained = {model: next((each for each in directories if digest(each / "weights.h5") == manifest["files"][f"{model}.h5"]),
+                           None) for model in ("vae", "rnn")}
+    if trained["rnn"] is not None and (trained["rnn"] / "config.json").exists():
+        directories.append(Path(read_json(trained["rnn"] / "config.json", schema.Trained, "train_rnn writes it")["data"]))
+    losses = {model: [] if each is None else list(whole_lines(each / "history.jsonl", schema.Epoch))
+              for model, each in trained.items()}
+    return WorldFindings(path, "", manifest, losses, next(filter(None, (
+        latents_of(each, manifest["vae"]) for each in directories if (each / "latents.h5").exists())), None))
+
+
+def nearby(world: Path, manifest: schema.Manifest) -> list[Path]:
+    """Where what a world was made from may lie: in freeze's command line, and beside the world."""
+    named = [Path(word) for word in manifest["made_by"]["command"] if Path(word).is_dir()]
+    return named + sorted(each for each in world.resolve().parent.iterdir() if each.is_dir())
+
+
+@functools.cache
+def digest(path: Path) -> str | None:
+    """A file's SHA-256, None if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def latents_of(directory: Path, vae: str) -> Latents | None:
+    """How a data set's latents are used, if they are of this V; what cannot be read is passed over."""
+    try:
+        with open_latents(directory) as data:
+            if data.about.get("vae") != vae:
+                return None
+            length = min(SAMPLED // RUNS, len(data))
+            starts = np.unique(np.linspace(0, len(data) - length, RUNS).astype(int))
+            mu, logvar = (np.concatenate([data.read(name, start, start + length) for start in starts]).astype(np.float64)
+                          for name in ("mu", "logvar"))
+    except UserError:
+        return None
+    kl = 0.5 * (mu ** 2 + np.exp(logvar) - logvar - 1)
+    return Latents(kl.mean(axis=0), mu.var(axis=0), len(mu))
+
+
+@functools.cache
+def published() -> dict[str, npt.NDArray[np.float64]]:
+    """Columns of ``published.csv``, the learning curve of the paper's authors; NaN where there was no validation."""
+    lines = resources.files(__package__).joinpath("published.csv").read_text(encoding="utf-8").splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}

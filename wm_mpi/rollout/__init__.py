@@ -1,0 +1,1 @@
+"""Episodes played by a rank, and what it can do."""

@@ -1,0 +1,119 @@
+"""Policies for data. Without a world yet they must leave the start and see curves, speed and grass; a champion explores."""
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.core.seeding import generator
+
+PROJECTION_SEED = 2018
+EXPLORATION_SEED = 2019
+FEATURES = 32
+
+
+DECAY = 1 - 1 / 25
+"""Share of a random walk's deviation left after a frame: a correlation time of 25 frames (0.5 s)."""
+
+
+class WalkPolicy:
+    """A smooth random walk over actions (an Ornstein-Uhlenbeck process), with a temperament drawn an episode.
+
+    Steering wanders around 0 with a correlation time of 0.5 s; throttle wanders around a level drawn once an episode, and
+    what falls below zero brakes. The car leaves the start in every episode and sees road, grass and all speeds.
+    """
+
+    parameters = 0
+
+    def __init__(self, width: int) -> None:
+        """For ``width`` slots."""
+        self._generators: list[np.random.Generator] = [generator(0)] * width
+        self._level = np.zeros((width, 2))
+        self._spread = np.zeros((width, 2))
+        self._state = np.zeros((width, 2))
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot``: a new temperament from ``noise``."""
+        rng = self._generators[slot] = generator(noise)
+        self._level[slot] = rng.normal(0, 0.1), rng.uniform(0.0, 0.3)
+        self._spread[slot] = rng.uniform(0.1, 0.6), rng.uniform(0.05, 0.3)
+        self._state[slot] = 0
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions, shape (width, 3), whatever is seen."""
+        noise = np.stack([rng.standard_normal(2) for rng in self._generators])
+        self._state = DECAY * self._state + np.sqrt(1 - DECAY**2) * noise
+        steer, throttle = (self._level + self._spread * self._state).T
+        return np.stack([np.clip(steer, -1, 1), np.clip(throttle, 0, 1), np.clip(-throttle, 0, 1)], axis=1)
+
+
+class LinearBehaviour:
+    """A random linear controller an episode, in the manner of the paper's authors (their extract.py).
+
+    They drove with an untrained world model: features of the frame, then weights drawn from a Cauchy distribution of a
+    random scale (up to 0.01 x 32 features here, as large in effect as theirs over 288). A fixed random projection of the
+    frame stands for their untrained V.
+    """
+
+    parameters = 0
+
+    def __init__(self, width: int) -> None:
+        """For ``width`` slots."""
+        rng = generator(PROJECTION_SEED)
+        self._projection = rng.standard_normal((64 * 64 * 3, FEATURES)).astype(np.float32) / np.float32(16)
+        self._weights = np.zeros((width, 3, FEATURES + 1))
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot``: new weights from ``noise``."""
+        rng = generator(noise)
+        self._weights[slot] = rng.standard_cauchy((3, FEATURES + 1)) * rng.uniform(0, 0.1)
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions, shape (width, 3), of frames uint8 [width, 64, 64, 3]."""
+        pixels = observations.reshape(len(observations), -1).astype(np.float32) / np.float32(255) - np.float32(0.5)
+        features = np.concatenate([np.ones((len(pixels), 1), np.float32), pixels @ self._projection], axis=1)
+        squashed = np.tanh(np.einsum("bof,bf->bo", self._weights, features.astype(np.float64)))
+        return np.stack([squashed[:, 0], (squashed[:, 1] + 1) / 2, np.maximum(squashed[:, 2], 0)], axis=1)
+
+
+class Biased(Protocol):
+    """A policy whose controller can be pushed aside, such as ``policy.GraphPolicy``."""
+
+    parameters: int
+    push: npt.NDArray[np.float32]
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode."""
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions of all slots."""
+
+
+class ExploringPolicy:
+    """A champion that strays: smooth noise on its controller's bias, of a strength drawn an episode and an output.
+
+    Noise goes in before the squashing, so that actions stay in bounds and M remembers what was really done. The strengths
+    are uniform between 0 and ``exploration``: some episodes go as the champion would, others leave the road and come back.
+    """
+
+    def __init__(self, policy: Biased, width: int, exploration: float) -> None:
+        """For ``width`` slots of ``policy``."""
+        self.parameters = policy.parameters
+        self._policy, self._exploration = policy, exploration
+        self._generators: list[np.random.Generator] = [generator(0)] * width
+        self._spread = np.zeros((width, 3))
+        self._state = np.zeros((width, 3))
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot``: the champion's with ``noise``, and strengths drawn from a generator beside it."""
+        self._policy.assign(slot, parameters, noise)
+        rng = self._generators[slot] = generator(noise, EXPLORATION_SEED)
+        self._spread[slot] = rng.uniform(0, self._exploration, 3)
+        self._state[slot] = rng.standard_normal(3)
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions, shape (width, 3)."""
+        self._policy.push[:] = self._spread * self._state
+        noise = np.stack([rng.standard_normal(3) for rng in self._generators])
+        self._state = DECAY * self._state + np.sqrt(1 - DECAY**2) * noise
+        return self._policy.act(observations)

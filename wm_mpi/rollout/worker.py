@@ -1,0 +1,206 @@
+"""Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call a tick."""
+
+import math
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
+
+from wm_mpi.envs import EnvSpec, make_env, policy_frame
+from wm_mpi.envs.toy import ACTIONS, OBSERVATIONS
+from wm_mpi.core.errors import UserError
+from wm_mpi.world.policy import LinearPolicy, Policy, WorldPolicy
+from wm_mpi.pool import Arithmetic, Tasks
+from wm_mpi.core.rundir import cpu_model
+from wm_mpi.core.seeding import EpisodeSeed, generator
+
+TOY_PARAMETERS = ACTIONS * (OBSERVATIONS + 1)
+"""Length of the toy's parameter vector."""
+TRIED = 4
+"""Frames in which a rank shows what it computes."""
+
+
+class Task(NamedTuple):
+    """One episode to play."""
+
+    candidate: int
+    """Row of the run's shared parameters."""
+    seed: EpisodeSeed
+    stuck_frames: int = 0
+    """End it once it gained nothing for so many frames (0: never)."""
+
+
+class Played(NamedTuple):
+    """What became of an episode."""
+
+    total: float
+    """Return: the undiscounted sum of rewards (points)."""
+    frames: int
+    lap: bool
+    """Whether a lap was completed."""
+
+
+def require_finite(task: Task, played: Played) -> None:
+    """Refuse a return that is no number.
+
+    Raises:
+        UserError: names the candidate and the track.
+    """
+    if not math.isfinite(played.total):
+        raise UserError(f"candidate {task.candidate} has the return {played.total} on track {task.seed.track}: the "
+                        "environment or the world gives numbers that are not finite; check them, then run the same command "
+                        "again")
+
+
+class Recorder(Protocol):
+    """Keeps what an episode showed, for collect."""
+
+    def begin(self, slot: int) -> None:
+        """A new episode; one that ran in this slot and never finished is not wanted any more."""
+
+    def step(self, slot: int, frame: npt.NDArray, action: npt.NDArray, reward: float, terminated: bool) -> None:
+        """One step: the frame seen, the action taken on it, the reward that came after."""
+
+    def finish(self, slot: int, index: int, task: Task) -> None:
+        """The episode has ended."""
+
+
+class Rollout:
+    """A rank's worker: a vector environment, a policy, and the slots in which episodes run.
+
+    An episode's outcome depends on its task alone: not on the slot, on its neighbours or on how many there are. The policy
+    is always called with all ``width`` rows, since a matrix product may round differently for another number of rows.
+    """
+
+    def __init__(self, env: VectorEnv, policy: Policy, recorder: Recorder | None = None) -> None:
+        """Play with ``env`` and ``policy``, and show a ``recorder`` what is seen.
+
+        Raises:
+            UserError: the policy's actions are not finite.
+        """
+        self.capacity = env.num_envs
+        self._env, self._policy, self._recorder = env, policy, recorder
+        self._slots: list[_Slot | None] = [None] * self.capacity
+        self._frames: npt.NDArray = np.empty(0)
+        self._ended = np.ones(self.capacity, np.bool_)  # sub-environments that must be reset before their next step
+        parts = cpu_model(), env.metadata.get("compiled"), f"ONNX Runtime {metadata.version('onnxruntime')}"
+        self.arithmetic = Arithmetic(", ".join(filter(None, parts)), self._try_out())
+
+    def _try_out(self) -> tuple[float, ...]:
+        """All actions of some frames of ``width`` episodes, by controllers drawn at random."""
+        seeds: Any = list(range(self.capacity))  # VectorEnv's own type hint forgets lists
+        frames = policy_frame(self._env.reset(seed=seeds)[0])
+        for slot in range(self.capacity):
+            self._policy.assign(slot, generator(22, slot).normal(0, 0.1, self._policy.parameters), slot)
+        said: list[float] = []
+        for _ in range(TRIED):
+            actions = self._policy.act(frames)
+            said += actions.ravel().tolist()
+            observations, _, terminated, truncated, _ = self._env.step(actions)
+            if (terminated | truncated).any():  # which may not be stepped again
+                break
+            frames = policy_frame(observations)
+        return tuple(said)
+
+    def run(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> Iterator[tuple[int, Played]]:
+        """Play tasks until there are no more, or what is left is not wanted any more.
+
+        ``shared`` holds the candidates, shape (candidates, parameters).
+        """
+        while tasks.wanted():
+            self._fill(shared, tasks)
+            if not any(self._slots):
+                return
+            yield from self._tick()
+        self._slots = [None] * self.capacity
+
+    def _fill(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> None:
+        """Give free slots their next episodes.
+
+        A vector environment steps all its parts, and an ended one may not be stepped: slots without a task restart on a
+        track that nobody counts, unless the environment says in its metadata that it skips ended parts.
+        """
+        seeds: Any = [0] * self.capacity  # VectorEnv's own type hint forgets lists
+        fresh = np.zeros(self.capacity, np.bool_)
+        for number, slot in enumerate(self._slots):
+            indexed = tasks.take(wait=not any(self._slots)) if slot is None else None
+            if indexed is None:
+                continue
+            index, task = indexed
+            self._slots[number] = _Slot(index, task)
+            self._policy.assign(number, shared[task.candidate], task.seed.noise)
+            if self._recorder:
+                self._recorder.begin(number)
+            seeds[number], fresh[number] = task.seed.track, True
+        if not any(self._slots):
+            return
+        if not self._env.metadata.get("skips_ended", False):
+            fresh |= self._ended
+        if fresh.any():
+            observations, _ = self._env.reset(seed=seeds, options={"reset_mask": fresh})
+            self._frames = policy_frame(observations)
+            self._ended &= ~fresh
+
+    def _tick(self) -> Iterator[tuple[int, Played]]:
+        """One frame of every running episode; yields those that ended."""
+        frames = self._frames
+        actions = self._policy.act(frames)
+        observations, rewards, terminated, truncated, infos = self._env.step(actions)
+        self._frames = policy_frame(observations)
+        self._ended |= terminated | truncated
+        for number, slot in enumerate(self._slots):
+            if slot is None:
+                continue
+            slot.step(float(rewards[number]))
+            if self._recorder:
+                self._recorder.step(number, frames[number], actions[number], float(rewards[number]),
+                                    bool(terminated[number]))
+            if self._ended[number] or slot.is_stuck():
+                lap = bool(terminated[number] and "lap_finished" in infos and infos["lap_finished"][number])
+                if self._recorder:
+                    self._recorder.finish(number, slot.index, slot.task)
+                self._slots[number] = None
+                yield slot.index, Played(slot.total, slot.frames, lap)
+
+
+def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool) -> Policy:
+    """The policy for an environment: a world's, or for the toy a linear one.
+
+    Raises:
+        UserError: no world given, not a world, or damaged.
+    """
+    if spec.name == "toy":
+        return LinearPolicy(OBSERVATIONS, width)
+    if world is None:
+        raise UserError(f"--env {spec.name} needs --world: a directory that freeze wrote, or a name that ships")
+    return WorldPolicy(world, width, deterministic)
+
+
+def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool) -> Rollout:
+    """A rank's worker for trained policies.
+
+    Raises:
+        UserError: see ``make_policy`` and ``envs.make_env``.
+    """
+    policy = make_policy(spec, world, width, deterministic)
+    return Rollout(make_env(spec, width), policy)
+
+
+class _Slot:
+    """A running episode."""
+
+    def __init__(self, index: int, task: Task) -> None:
+        self.index, self.task = index, task
+        self.total, self.frames, self._last_gain = 0.0, 0, 0
+
+    def step(self, reward: float) -> None:
+        self.total += reward
+        self.frames += 1
+        if reward > 0:
+            self._last_gain = self.frames
+
+    def is_stuck(self) -> bool:
+        return 0 < self.task.stuck_frames <= self.frames - self._last_gain

@@ -1,0 +1,105 @@
+"""The champion of a run, also of one in progress, and the cars that it drives."""
+
+import threading
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.data.datasets import load_arrays
+from wm_mpi.core.errors import UserError
+from wm_mpi.viewer.session import DreamDrive, Drive, Sight
+from wm_mpi.core.schema import Champion as Recorded
+from wm_mpi.core.seeding import EpisodeSeed, track_seed
+from wm_mpi.core.terminal import shown
+from wm_mpi.evolution.champion import Trained
+
+
+class Champion(NamedTuple):
+    """What ``champion.h5`` held when it was read."""
+
+    parameters: npt.NDArray[np.float64]
+    """Shape (867,)."""
+    generation: int
+    validation: float | None
+    """Mean return over the validation tracks (points), before the first validation None."""
+
+
+class Source(Protocol):
+    """Where a viewer gets what it shows; tests put another in its place."""
+
+    title: str
+    max_frames: int
+
+    def latest(self) -> Champion:
+        """The champion as of now."""
+
+    def car(self, champion: Champion, place: str) -> Drive | DreamDrive:
+        """A new car on the "road" or in a "dream"."""
+
+    def seed(self, track: int) -> EpisodeSeed:
+        """The episode on a track."""
+
+
+class RunSource:
+    """A run's champion, read again whenever es has written a new one. Safe to use from many threads."""
+
+    def __init__(self, trained: Trained) -> None:
+        """Follow a run that drives on CarRacing, in its world.
+
+        Raises:
+            UserError: it was trained in the toy environment, or its champion has gone.
+        """
+        if trained.world is None or trained.spec.name == "toy":
+            raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
+        path = trained.run.path.resolve()
+        self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
+        self._trained, self._world = trained, trained.world
+        self._lock = threading.Lock()
+        self._stamp = self._stamp_now()
+        self._champion = self._load()
+
+    def latest(self) -> Champion:
+        """The newest champion that can be read: es replaces the file whole, so a failure is the file system's."""
+        with self._lock:
+            stamp = self._stamp_now()
+            if stamp is not None and stamp != self._stamp:
+                try:
+                    self._champion, self._stamp = self._load(), stamp
+                except UserError:
+                    pass  # what drove before drives on; the next episode tries again
+            return self._champion
+
+    def car(self, champion: Champion, place: str) -> Drive | DreamDrive:
+        """A new car.
+
+        Raises:
+            UserError: the world has moved or is damaged.
+        """
+        kind, trained = DreamDrive if place == "dream" else Drive, self._trained
+        with self._lock:  # the first one compiles the engine
+            return kind(self._world, champion.parameters, trained.deterministic, trained.spec.max_frames,
+                        trained.spec.lap_complete_percent, trained.settings["width"])
+
+    def seed(self, track: int) -> EpisodeSeed:
+        """``reset(seed=track)``, with noise of its own."""
+        return track_seed(self._trained.settings["seed"], track)
+
+    def _load(self) -> Champion:
+        path = self._trained.run.champion
+        arrays, about = load_arrays(path, f"{path.parent} has no champion yet: let es finish a generation first", Recorded,
+                                    ("parameters",))
+        return Champion(arrays["parameters"], about["generation"], about["validation_mean"])
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        try:
+            status = self._trained.run.champion.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino
+
+
+def caption(sight: Sight) -> dict[str, float | int | bool | list[float]]:
+    """The numbers of a sight as JSON values, rounded to what a page shows."""
+    return {"frame": int(sight.frame), "total": round(float(sight.total), 2), "reward": round(float(sight.reward), 2),
+            "action": [round(float(each), 3) for each in sight.action], "ended": bool(sight.ended), "lap": bool(sight.lap)}

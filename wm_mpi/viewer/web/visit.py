@@ -1,0 +1,165 @@
+"""One visitor and one car: the loop that drives it, sends pictures and heeds wishes."""
+
+import dataclasses
+import io
+import json
+import math
+import struct
+import time
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wm_mpi.viewer.session import DreamDrive, Sight
+from wm_mpi.viewer.web.source import Source, caption
+from wm_mpi.viewer.web.controls import Wishes, read
+
+FRAMES_A_SECOND = 50
+"""The environment's own pace."""
+WINDOW = 3
+"""Pictures on their way at most; those that a slow visitor has no time for are never made."""
+PATIENCE = 5.0
+"""A car that nobody looks at (a page in the background draws nothing) drives on for so long (seconds)."""
+MESSAGES_A_FRAME = 8
+"""A visitor who talks more than this must wait for the next frame."""
+REST = 1.5
+"""The end of an episode stands still for so long (seconds)."""
+GRIP = (0.1, 0.1, 0.2)
+"""How far steer, gas and brake move in a frame towards what the visitor's keys pull at."""
+
+
+class Line(Protocol):
+    """What a viewer needs of a WebSocket connection."""
+
+    def recv(self, timeout: float | None = None) -> str | bytes:
+        """The next message; TimeoutError if none comes."""
+
+    def send(self, message: str | bytes) -> None:
+        """Send a text or binary message."""
+
+
+class Viewer:
+    """A car for one visitor. ``run`` returns by an exception only: the connection's, when the visitor goes."""
+
+    def __init__(self, line: Line, source: Source) -> None:
+        self._line, self._source = line, source
+        self._wishes = Wishes()
+        self._champion = source.latest()
+        self._place = self._wishes.place
+        self._car = source.car(self._champion, self._place)
+        self._wheel = (0.0, 0.0, 0.0)
+        self._sent, self._sent_at, self._owed = 0, 0.0, False
+        self._car.reset(source.seed(self._wishes.track))
+        self._due = 0.0
+
+    def run(self) -> None:
+        """Drive and listen, until the connection is closed.
+
+        Raises:
+            ValueError: a message that is no wish, as a sentence.
+            UserError: the world has gone.
+        """
+        self._show()
+        while True:
+            self._listen()
+            self._tick()
+
+    def _listen(self) -> None:
+        """Heed messages until the next frame is due, also then those that are here already, but not for ever."""
+        heeded = 0
+        while (wait := self._wait()) is None or wait > 0 or heeded < MESSAGES_A_FRAME:
+            try:
+                self._heed(read(self._line.recv(None if wait is None else max(0.0, wait))))
+                heeded += 1
+            except TimeoutError:
+                return
+
+    def _wait(self) -> float | None:
+        """Until the next frame is due (seconds); None while the car stands still."""
+        now = time.monotonic()
+        looked_at = not self._owed or now - self._sent_at < PATIENCE
+        return self._due - now if looked_at and not self._wishes.paused else None
+
+    def _heed(self, wanted: dict[str, Any]) -> None:
+        self._wishes = wishes = dataclasses.replace(self._wishes, **wanted)
+        if wishes.place != self._place or "track" in wanted or wishes.restart:
+            self._begin()
+        elif wishes.step and wishes.paused:
+            self._tick()
+        wishes.step = wishes.restart = False
+        if self._owed and self._sent - wishes.drawn < WINDOW:
+            self._show()
+
+    def _begin(self) -> None:
+        """An episode, with the newest champion."""
+        champion = self._source.latest()
+        if champion.generation != self._champion.generation or self._wishes.place != self._place:
+            self._champion, self._place = champion, self._wishes.place
+            self._car = self._source.car(champion, self._place)
+        self._wheel = (0.0, 0.0, 0.0)
+        self._car.reset(self._source.seed(self._wishes.track))
+        self._show()
+        self._due = time.monotonic()
+
+    def _tick(self) -> None:
+        """One frame; after an ended episode, the next track's first."""
+        if self._car.ended:
+            self._wishes.track += 1
+            self._begin()
+            return
+        if isinstance(self._car, DreamDrive):
+            self._car.temperature = self._wishes.temperature
+        self._car.advance(self._visitors_action())
+        self._show()
+        pause = REST if self._car.ended else 1 / (FRAMES_A_SECOND * self._wishes.speed)
+        self._due = max(self._due + pause, time.monotonic())  # a machine that is too slow owes nothing
+
+    def _visitors_action(self) -> tuple[float, ...] | None:
+        """Keys know only all or nothing: steer, gas and brake follow them with some inertia, so that a tap is a little."""
+        if self._wishes.driver == "champion":
+            self._wheel = self._car.action  # whoever takes over takes over from here
+            return None
+        self._wheel = tuple(held + math.copysign(min(abs(pull - held), grip), pull - held)  # type: ignore[assignment]
+                            for held, pull, grip in zip(self._wheel, self._wishes.wheel, GRIP, strict=True))
+        return self._wheel
+
+    def _show(self) -> None:
+        """Send a picture, unless the visitor has not drawn the ones before: then the newest one follows when it has."""
+        self._owed = self._sent - self._wishes.drawn >= WINDOW
+        if self._owed:
+            return
+        self._sent, self._sent_at = self._sent + 1, time.monotonic()
+        sight = self._car.sight()
+        about = {**caption(sight), "number": self._sent, "max_frames": self._source.max_frames, "run": self._source.title,
+                 "generation": self._champion.generation, "validation": self._champion.validation,
+                 "track": self._wishes.track, "place": self._place, "driver": self._wishes.driver}
+        self._line.send(pack(about, jpeg(composed(sight))))
+
+
+def composed(sight: Sight) -> npt.NDArray[np.uint8]:
+    """All four pictures in one, [528, 600, 3]: decoding one costs a browser half as much as decoding two.
+
+    The small ones lie side by side below the road, each pixel as 2 x 2, because JPEG keeps colours at half the resolution.
+    """
+    height, width, _ = sight.road.shape
+    minds = np.hstack([sight.seen, sight.reconstructed, sight.predicted])
+    rows, columns, _ = minds.shape
+    picture = np.zeros((height + 2 * rows, width, 3), np.uint8)
+    picture[:height] = sight.road
+    picture[height:, :2 * columns].reshape(rows, 2, columns, 2, 3)[:] = minds[:, None, :, None]
+    return picture
+
+
+def jpeg(picture: npt.NDArray[np.uint8]) -> bytes:
+    """A picture [height, width, 3] as JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def pack(about: dict[str, Any], picture: bytes) -> bytes:
+    """A message: the length of ``about`` as JSON (uint32, big-endian), the JSON and the picture."""
+    text = json.dumps(about).encode()
+    return struct.pack(">I", len(text)) + text + picture

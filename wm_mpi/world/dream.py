@@ -1,0 +1,135 @@
+"""M's dream as an environment: it begins on a real track's first frame, and then nothing of it is real.
+
+The cars of a dream drive through the latents that M draws from its own mixtures, shown as V's decoder paints them.
+"""
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from wm_mpi.envs import EnvSpec, make_env
+from wm_mpi.world.inference import Forecast, Insight
+from wm_mpi.world.policy import WorldPolicy
+from wm_mpi.core.seeding import generator
+
+Frames = npt.NDArray[np.uint8]
+DREAM = 2018
+"""Sets a dream's own draws apart from everything else that a track's seed decides."""
+BEGINNING = 50
+"""Frames in which no dream ends, for no episode does: laps and the field's edge are further away. M, whose memory is still
+empty, cannot know; trained shortly it gave some first frames an even chance of the end."""
+
+
+class DreamVector(VectorEnv):
+    """``num_envs`` dreams in lock-step behind the interface of the real environments, with autoreset disabled.
+
+    A step is the paper's: each latent's next value is drawn from its mixture, the component from logmix / temperature,
+    then the value with the component's standard deviation times sqrt(temperature). Rewards are what M expects (points);
+    an episode ends where M finds its end likelier than not, though not within its first second, or after ``max_frames``.
+    M knows of no completed laps.
+    A dream is a function of its seed, the temperature and the actions: not of its neighbours in the batch.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 50, "skips_ended": True,
+                                "autoreset_mode": AutoresetMode.DISABLED}
+
+    def __init__(self, world: str, width: int = 1, temperature: float = 1.0, max_frames: int = 1000) -> None:
+        """Build ``width`` dreams of a world.
+
+        Raises:
+            UserError: not a world, or damaged.
+        """
+        self.num_envs = width
+        self.temperature = temperature
+        self._max_frames = max_frames
+        self._insight = Insight.of(world)
+        self._encoder = WorldPolicy(world, width, deterministic=True)
+        self._road = make_env(EnvSpec("fast", max_frames), width)
+        self.single_observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        self.single_action_space = self._road.single_action_space
+        self.observation_space = batch_space(self.single_observation_space, width)
+        self.action_space = batch_space(self.single_action_space, width)
+        self._z = np.zeros((width, self._insight.latents), np.float32)
+        self._h, self._c = np.zeros((2, width, self._insight.hidden), np.float32)
+        self._frames: Frames = np.zeros((width, 64, 64, 3), np.uint8)
+        self._generators = [generator(DREAM, 0)] * width
+        self._steps = np.zeros(width, np.int64)
+        self._ended = np.ones(width, np.bool_)  # or not begun
+
+    @property
+    def temperature(self) -> float:
+        """How far M's draws stray: below 1 likely worlds, above 1 wild ones. May be set between steps."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"temperature is {value}, but must be above 0 and finite")
+        self._temperature = float(value)
+
+    def reset(self, *, seed: int | list[int | None] | None = None,  # type: ignore[override]
+              options: dict[str, Any] | None = None) -> tuple[Frames, dict[str, Any]]:
+        """Begin dreams: all, or those of ``options["reset_mask"]``, on the first frame of their seeds' tracks.
+
+        Args:
+            seed: one a dream, or one number s for s, s + 1, ...; None draws them.
+            options: "reset_mask" bool [num_envs].
+
+        Returns:
+            Frames uint8 [num_envs, 64, 64, 3] and an empty dict.
+        """
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_)), np.bool_)
+        if isinstance(seed, int | np.integer):
+            seed = [int(seed) + slot for slot in range(self.num_envs)]
+        drawn = np.random.default_rng().integers(2**31, size=self.num_envs)
+        seeds: Any = [int(other if each is None else each)  # VectorEnv's own type hint forgets lists
+                      for each, other in zip(seed or [None] * self.num_envs, drawn, strict=True)]
+        real, _ = self._road.reset(seed=seeds, options={"reset_mask": mask})
+        _, z = self._encoder.look(real)
+        for slot in np.flatnonzero(mask):
+            self._generators[slot] = generator(DREAM, seeds[slot])
+            self._z[slot], self._h[slot], self._c[slot] = z[slot], 0, 0
+            self._steps[slot], self._ended[slot] = 0, False
+        self._paint(mask)
+        return self._frames.copy(), {}
+
+    def step(self, actions: npt.NDArray) -> tuple[Frames, npt.NDArray[np.float64], npt.NDArray[np.bool_],
+                                                  npt.NDArray[np.bool_], dict[str, Any]]:
+        """Dream all running episodes on by a frame (1/50 s); those that have ended stand still.
+
+        Args:
+            actions: float [num_envs, 3], steer -1..1, gas 0..1, brake 0..1.
+
+        Returns:
+            Frames (a copy), rewards, terminated, truncated, and an empty dict.
+        """
+        running = ~self._ended
+        forecast = self._insight.expect(self._z, np.asarray(actions), self._h, self._c)
+        for slot in np.flatnonzero(running):
+            self._h[slot], self._c[slot] = forecast.h[slot], forecast.c[slot]
+            self._z[slot] = draw(forecast, int(slot), self._temperature, self._generators[slot])
+        self._paint(running)
+        self._steps += running
+        terminated = running & (forecast.termination > 0) & (self._steps > BEGINNING)
+        truncated = running & ~terminated & (self._steps >= self._max_frames)
+        self._ended |= terminated | truncated
+        return self._frames.copy(), np.where(running, forecast.reward, 0).astype(np.float64), terminated, truncated, {}
+
+    def _paint(self, mask: npt.NDArray[np.bool_]) -> None:
+        self._frames[mask] = self._insight.decode(self._z)[mask]
+
+
+def draw(forecast: Forecast, row: int, temperature: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """The next z [32] from one row's mixture; always as many numbers from ``rng``."""
+    logits = forecast.logmix[row].astype(np.float64) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    sums = weights.cumsum(axis=1)
+    chosen = (rng.random((len(sums), 1)) * sums[:, -1:] >= sums[:, :-1]).sum(axis=1)
+    latents = np.arange(len(sums))
+    mean, logstd = forecast.mean[row, latents, chosen], forecast.logstd[row, latents, chosen]
+    return (mean + np.exp(logstd) * math.sqrt(temperature) * rng.standard_normal(len(sums))).astype(np.float32)

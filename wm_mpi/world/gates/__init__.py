@@ -1,0 +1,1 @@
+"""Whether V and M are good enough to train C in."""

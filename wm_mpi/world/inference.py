@@ -1,0 +1,76 @@
+"""What a world can show beyond its policy: pictures of latents (V's decoder), and what M expects next.
+
+Ranks need none of it: its graphs are built from ``vae.h5`` and ``rnn.h5`` of the world when somebody looks inside.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.data.datasets import load_arrays
+from wm_mpi.world.graph import Weights, build_decoder, build_memory
+from wm_mpi.world.policy import ACTIONS, AGAIN, load_manifest, open_session, read_part
+from wm_mpi.core.schema import Manifest
+
+
+class Forecast(NamedTuple):
+    """What M expects after a step, for B rows."""
+
+    h: npt.NDArray[np.float32]
+    c: npt.NDArray[np.float32]
+    """M's next state [B, 256]."""
+    logmix: npt.NDArray[np.float32]
+    mean: npt.NDArray[np.float32]
+    logstd: npt.NDArray[np.float32]
+    """The mixture of the next z [B, 32, 5]; the weights' logarithms are normalised."""
+    reward: npt.NDArray[np.float32]
+    """Expected reward [B] (points)."""
+    termination: npt.NDArray[np.float32]
+    """Logit of the episode's end [B]."""
+
+    def likeliest(self) -> npt.NDArray[np.float32]:
+        """The next z [B, 32] in short: each latent's mean in its likeliest component."""
+        best = self.logmix.argmax(axis=-1, keepdims=True)
+        return np.take_along_axis(self.mean, best, axis=-1)[..., 0]
+
+
+class Insight:
+    """V's decoder and M with all its heads, in fp32, or one of the two."""
+
+    def __init__(self, vae: Weights | None = None, rnn: Weights | None = None) -> None:
+        """Build what weights are given for."""
+        self._decoder, self._memory = (
+            None if weights is None else open_session(build(weights).SerializeToString())
+            for weights, build in ((vae, build_decoder), (rnn, build_memory)))
+        if rnn is not None:
+            self.hidden = rnn["lstm/recurrent_kernel"].shape[0]
+            self.latents = rnn["lstm/kernel"].shape[0] - ACTIONS
+
+    @classmethod
+    def of(cls, world: str | Path) -> "Insight":
+        """Both, from the weights that lie in a world.
+
+        Raises:
+            UserError: not a world, or damaged.
+        """
+        manifest = load_manifest(Path(world))
+        return cls(*(_weights(Path(world), manifest, name) for name in ("vae.h5", "rnn.h5")))
+
+    def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """Frames [B, 64, 64, 3] that latents [B, 32] stand for."""
+        assert self._decoder is not None
+        return self._decoder.run(["frames"], {"z": z})[0]
+
+    def expect(self, z: npt.NDArray[np.float32], actions: npt.NDArray, h: npt.NDArray[np.float32],
+               c: npt.NDArray[np.float32]) -> Forecast:
+        """One step of M on latents [B, 32] and actions [B, 3] from state h, c [B, 256]."""
+        assert self._memory is not None
+        names = ["h_next", "c_next", "logmix", "mean", "logstd", "reward", "termination"]
+        return Forecast(*self._memory.run(names, {"z": z, "actions": actions.astype(np.float32), "h": h, "c": c}))
+
+
+def _weights(world: Path, manifest: Manifest, name: str) -> Weights:
+    read_part(world, manifest, name)
+    return load_arrays(world / name, AGAIN)[0]

@@ -1,0 +1,182 @@
+"""The policy that ranks run: frames and parameters in, actions out, for ``width`` episodes at once. No Keras here."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.rundir import explained, kind_of, read_json, shipped
+from wm_mpi.core.schema import Manifest
+
+ACTIONS = 3
+AGAIN = "run python -m wm_mpi.freeze again to rebuild it"
+
+
+class Policy(Protocol):
+    """What ``rollout`` needs to know of a policy."""
+
+    parameters: int
+    """Length of the flat parameter vector."""
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot`` with these parameters, a fresh state and the noise of seed ``noise``."""
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """One tick for all slots: actions, shape (width, 3)."""
+
+
+def load_manifest(world: Path) -> Manifest:
+    """Read ``manifest.json`` of a world and check ``policy.onnx`` against its hash.
+
+    Raises:
+        UserError: not a world, or damaged.
+    """
+    path = world / "manifest.json"
+    if not path.exists():
+        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, or "
+                        f"{' or '.join(shipped())}, which comes with the package")
+    manifest = read_json(path, Manifest, AGAIN)
+    read_part(world, manifest, "policy.onnx")
+    return manifest
+
+
+def read_part(world: Path, manifest: Manifest, name: str) -> bytes:
+    """A file of a world, checked against its hash in the manifest.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    path = world / name
+    if not path.exists():
+        raise UserError(f"{path} is missing: {AGAIN}")
+    with explained(path, "read"):
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
+        raise UserError(f"{path} is damaged, its SHA-256 is not the manifest's: {AGAIN}")
+    return content
+
+
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """A serialised graph, ready to run on one thread of the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def run_encoder(graph: bytes) -> Callable[[npt.NDArray[np.uint8]], dict[str, npt.NDArray]]:
+    """A function of frames [N,64,64,3] that gives all outputs of ``graph.build_encoder`` by name, 16 frames at a time."""
+    session = open_session(graph)
+    names = [each.name for each in session.get_outputs()]
+
+    def encode(frames: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray]:
+        parts = [session.run(names, {"frames": frames[start:start + 16]}) for start in range(0, len(frames), 16)]
+        return {name: np.concatenate(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)}
+
+    return encode
+
+
+class GraphPolicy:
+    """V, M and C as one ONNX graph (see ``graph.py``), run by ONNX Runtime on one thread.
+
+    A tick: encode the frame to z; action = C([z, h]) with h from before this frame; M's state then takes [z, action].
+    """
+
+    def __init__(self, graph: bytes, width: int, deterministic: bool = False) -> None:
+        """Load a serialised graph for ``width`` slots; ``deterministic`` uses mu for z."""
+        self._session = open_session(graph)
+        shapes = {each.name: each.shape for each in self._session.get_inputs()}
+        latents, hidden = shapes["noise"][1], shapes["h"][1]
+        self.parameters = int(shapes["controller"][1])
+        self._deterministic = deterministic
+        self._generators: list[np.random.Generator | None] = [None] * width
+        self._noise = np.zeros((width, latents), np.float32)
+        self._h = np.zeros((width, hidden), np.float32)
+        self._c = np.zeros((width, hidden), np.float32)
+        self._controller = np.zeros((width, self.parameters), np.float32)
+        self.push = np.zeros((width, ACTIONS), np.float32)
+        """Added to each slot's bias, before the squashing."""
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot``: parameters (867,), state zero, noise from its own generator."""
+        self._controller[slot] = parameters
+        self._h[slot] = 0
+        self._c[slot] = 0
+        if not self._deterministic:
+            self._generators[slot] = np.random.default_rng(noise)
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """One tick: frames uint8 [width, 64, 64, 3] to actions [width, 3] (steer -1..1, gas 0..1, brake 0..1)."""
+        actions, self._h, self._c = self._run(["actions", "h_next", "c_next"], observations)
+        return actions.astype(np.float64)
+
+    def look(self, observations: npt.NDArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        """One tick exactly as ``act`` does it, which gives away the latents z [width, 32] as well."""
+        actions, self._h, self._c, z = self._run(["actions", "h_next", "c_next", "z"], observations)
+        return actions.astype(np.float64), z
+
+    @property
+    def memory(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """M's state h, c [width, 256]; set it where another action was taken than the policy's."""
+        return self._h, self._c
+
+    @memory.setter
+    def memory(self, state: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]) -> None:
+        self._h, self._c = state
+
+    def _run(self, outputs: list[str], observations: npt.NDArray) -> list[npt.NDArray]:
+        for slot, generator in enumerate(self._generators):
+            if generator is not None:
+                generator.standard_normal(dtype=np.float32, out=self._noise[slot])
+        controller = self._controller
+        if self.push.any():
+            controller = controller.copy()
+            controller[:, :ACTIONS] += self.push
+        said = self._session.run(outputs, {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c,
+                                           "controller": controller})
+        if not np.isfinite(said[0]).all():
+            slot = int(np.flatnonzero(~np.isfinite(said[0]).all(axis=1))[0])
+            raise UserError(f"the world's actions are not finite ({said[0][slot].tolist()}): V or M has diverged, or C is "
+                            "that of a run that has; look at the losses in history.jsonl of train_vae and train_rnn")
+        return said
+
+
+class WorldPolicy(GraphPolicy):
+    """The policy of a world, the directory that freeze wrote."""
+
+    def __init__(self, world: str | Path, width: int, deterministic: bool = False) -> None:
+        """Load ``world/policy.onnx``.
+
+        Raises:
+            UserError: not a world, or damaged.
+        """
+        self.manifest = load_manifest(Path(world))
+        path = Path(world) / "policy.onnx"
+        try:
+            super().__init__(path.read_bytes(), width, deterministic)
+        except Exception as error:  # ONNX Runtime raises types of its own, one for each status
+            raise UserError(f"{path} cannot be loaded ({error}): run python -m wm_mpi.freeze again") from None
+
+
+class LinearPolicy:
+    """action = W o + b on vector observations, for the toy environment: parameters are b (3), then W row by row."""
+
+    def __init__(self, observations: int, width: int) -> None:
+        """For observation vectors of length ``observations`` and ``width`` slots."""
+        self.parameters = ACTIONS * (observations + 1)
+        self._bias = np.zeros((width, ACTIONS))
+        self._weights = np.zeros((width, ACTIONS, observations))
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot``; there is no noise."""
+        self._bias[slot] = parameters[:ACTIONS]
+        self._weights[slot] = parameters[ACTIONS:].reshape(ACTIONS, -1)
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions, shape (width, 3)."""
+        return (self._weights @ observations[..., None].astype(np.float64))[..., 0] + self._bias
