@@ -19,14 +19,14 @@ import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing as Original
 
 import wm_mpi.core.single_thread  # noqa: F401  isort: split
-from wm_mpi.rollout.exploration import LinearBehaviour
-from wm_mpi.data.datasets import load_arrays
+from wm_mpi.core.seeding import track_seed
+from wm_mpi.core.shipped import found
+from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import EnvSpec, display, make_env, policy_frame
 from wm_mpi.envs.fast import CarRacing
-from wm_mpi.world.policy import Policy, WorldPolicy
+from wm_mpi.rollout.exploration import LinearBehaviour
 from wm_mpi.rollout.worker import Rollout, Task
-from wm_mpi.core.rundir import found
-from wm_mpi.core.seeding import track_seed
+from wm_mpi.world.policy import Policy, WorldPolicy
 
 EVERY = 20
 

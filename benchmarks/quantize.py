@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy.typing as npt
 
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.data.datasets import open_frames
 from wm_mpi.world.calibration import frames_per_second, round_encoder, two_samples
-from wm_mpi.data.datasets import load_arrays, open_frames
 from wm_mpi.world.graph import build_encoder
 from wm_mpi.world.quantize import beyond
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 import wm_mpi.core.single_thread  # noqa: F401  isort: split
+from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.core.shipped import found
 from wm_mpi.envs import EnvSpec, display, make_env
-from wm_mpi.world.policy import WorldPolicy
 from wm_mpi.pool import Listed, open_pool
 from wm_mpi.rollout.worker import Task, make_rollout
-from wm_mpi.core.rundir import found
-from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.world.policy import WorldPolicy
 
 EPISODE = 300
 """Frames an episode, and a round, for everyone: one reset and one opening zoom in each."""
@@ -157,7 +157,7 @@ def rollouts(env: str, world: str, width: int, max_frames: int) -> Advance:
 
 def keras_worker(world: str) -> Advance:
     """What users have today: Gymnasium, and Keras called on one frame at a time."""
-    from wm_mpi.data.datasets import load_arrays
+    from wm_mpi.data.arrays import load_arrays
     from wm_mpi.envs import policy_frame
     from wm_mpi.models.keras_policy import KerasPolicy
 

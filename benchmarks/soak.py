@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 import wm_mpi.core.single_thread  # noqa: F401  isort: split
+from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.core.shipped import found
 from wm_mpi.envs import EnvSpec
 from wm_mpi.pool import Listed
 from wm_mpi.rollout.worker import Task, make_rollout
-from wm_mpi.core.rundir import found
-from wm_mpi.core.seeding import Stream, episode_seed
 
 
 def resident_megabytes() -> float:

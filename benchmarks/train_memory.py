@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wm_mpi.data.datasets import Episode, open_frames, write_episode, write_index, write_shard
+from wm_mpi.data.datasets import open_frames, write_index
+from wm_mpi.data.episodes import Episode, write_episode, write_shard
 
 FRAME_BYTES = 64 * 64 * 3
 

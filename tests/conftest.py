@@ -18,8 +18,7 @@ import pytest
 from browser import fetch_axe
 from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401  hooks
 
-from wm_mpi.core import config
-from wm_mpi.core import progress
+from wm_mpi.core import config, progress
 from wm_mpi.core.cli import parse
 from wm_mpi.core.errors import UserError, account
 from wm_mpi.evolution.run_state import OPERATION

@@ -12,15 +12,15 @@ import pytest
 from conftest import ROOT, metrics, succeed
 from striking import Job
 
-from wm_mpi.data.datasets import load_arrays
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.graph import build_policy
-from wm_mpi.pool.membership import Crew, Rank
+from wm_mpi.core.shipped import PRETRAINED
+from wm_mpi.data.arrays import load_arrays
 from wm_mpi.pool.interface import FAR, Arithmetic
 from wm_mpi.pool.manager import _Run
+from wm_mpi.pool.membership import Crew, Rank
 from wm_mpi.pool.schedule import Pace
 from wm_mpi.pool.transport import Message
-from wm_mpi.core.rundir import PRETRAINED
+from wm_mpi.world.graph import build_policy
 
 CHAOS = ROOT / "tests" / "programs" / "chaos_program.py"
 TOY = ("--env", "toy", "--popsize", 3, "--episodes", 2, "--seed", 5)

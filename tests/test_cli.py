@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT, command, refuse, succeed, wm
 
-from wm_mpi.core import progress
 from wm_mpi.__main__ import STATUSES
+from wm_mpi.core import progress
 from wm_mpi.core.config import CollectConfig, EsConfig
 from wm_mpi.core.errors import PACKAGES, account
 from wm_mpi.core.progress import Progress, speak

@@ -7,18 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
-from wm_mpi.data.batches import frame_batches, frame_steps, sequence_batches, split_episodes
-from wm_mpi.data.datasets import (
-    Episode,
-    load_arrays,
-    open_frames,
-    save_arrays,
-    shard_holds,
-    write_episode,
-    write_index,
-    write_shard,
-)
 from wm_mpi.core.errors import UserError
+from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.data.batches import frame_batches, frame_steps, sequence_batches, split_episodes
+from wm_mpi.data.datasets import open_frames, write_index
+from wm_mpi.data.episodes import Episode, shard_holds, write_episode, write_shard
 
 LENGTHS = (40, 7, 300, 33)
 

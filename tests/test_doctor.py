@@ -8,8 +8,8 @@ import pytest
 from conftest import ENVIRONMENT, ROOT, command, wm
 from threadpoolctl import threadpool_limits
 
-from wm_mpi.rollout.host_checks import Facts, judge, threads
 from wm_mpi.pool import Arithmetic
+from wm_mpi.rollout.host_checks import Facts, judge, threads
 
 QUICK = ("doctor", "--preset", "smoke", "--env", "toy")
 SAMPLE = Arithmetic("Some CPU", (0.5,))

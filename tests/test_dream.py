@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wm_mpi.world.dream import BEGINNING, DreamVector, draw
+from wm_mpi.core.seeding import Stream, episode_seed, generator
 from wm_mpi.envs import EnvSpec, make_env
+from wm_mpi.rollout.worker import Rollout, Task
+from wm_mpi.world.dream import BEGINNING, DreamVector, draw
 from wm_mpi.world.inference import Forecast, Insight
 from wm_mpi.world.policy import WorldPolicy
-from wm_mpi.rollout.worker import Rollout, Task
-from wm_mpi.core.seeding import Stream, episode_seed, generator
 
 STRAIGHT = np.array([0.0, 0.5, 0.0])
 

@@ -11,12 +11,12 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import wm_mpi  # noqa: F401  registers the environment
+from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.envs.fast import CarRacing, CarRacingVector
-from wm_mpi.world.policy import LinearPolicy
 from wm_mpi.pool import Listed
 from wm_mpi.rollout.worker import Rollout, Task
-from wm_mpi.core.seeding import EpisodeSeed
+from wm_mpi.world.policy import LinearPolicy
 
 ID = "wm_mpi/CarRacing-v3"
 

@@ -15,11 +15,11 @@ from conftest import ENVIRONMENT, command, here, metrics, refuse, same, succeed,
 
 from wm_mpi.core.cli import parse
 from wm_mpi.core.config import EsConfig
-from wm_mpi.data.datasets import load_arrays
-from wm_mpi.envs.toy import Toy, optimum
 from wm_mpi.core.errors import UserError
-from wm_mpi.evolution.run_state import OPERATION
 from wm_mpi.core.seeding import Stream, episode_seed, track_seed
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.envs.toy import Toy, optimum
+from wm_mpi.evolution.run_state import OPERATION
 from wm_mpi.evolution.strategy import Strategy
 
 TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)

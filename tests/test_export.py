@@ -8,10 +8,10 @@ import pytest
 from conftest import here, refuse, succeed, wm
 
 from wm_mpi.core import rundir
+from wm_mpi.core.shipped import beside, found
+from wm_mpi.data.arrays import load_arrays
 from wm_mpi.reporting.model_card import model_card, unrooted
-from wm_mpi.data.datasets import load_arrays
 from wm_mpi.world.inference import Insight
-from wm_mpi.core.rundir import beside, found
 
 JUDGED = ("evaluate", "--episodes", 2, "--max-frames", 30)
 
@@ -53,7 +53,7 @@ def test_half_precision_is_near_and_what_overflows_is_refused(pipeline: Path, ru
     z = np.random.default_rng(1).standard_normal((4, 32)).astype(np.float32)
     full, half = (Insight.of(place).decode(z).astype(int) for place in (pipeline / "world", exported))
     assert np.abs(full - half).max() <= 1
-    from wm_mpi.data.datasets import save_arrays
+    from wm_mpi.data.arrays import save_arrays
     from wm_mpi.export import halve
     save_arrays(tmp_path / "large.h5", {"kernel": np.array([1e6, 1.0])}, {"kind": "vae"})
     with pytest.raises(rundir.UserError, match="kernel does not fit into half precision, its largest weight is 1e"):

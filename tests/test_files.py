@@ -11,18 +11,21 @@ import numpy as np
 import pytest
 
 from wm_mpi.core import schema
-from wm_mpi.data.datasets import Episode, load_arrays, open_frames, open_latents, read_episode, write_episode
-from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.rundir import RunDir
+from wm_mpi.core.shipped import PRETRAINED
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.data.datasets import open_frames, open_latents
+from wm_mpi.data.episodes import Episode, read_episode, write_episode
+from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.es import begin
-from wm_mpi.reporting.run_data import investigate
-from wm_mpi.world.graph import build_policy
-from wm_mpi.evolution.run_state import History
-from wm_mpi.world.policy import GraphPolicy, load_manifest
-from wm_mpi.rollout.worker import Rollout
-from wm_mpi.core.rundir import PRETRAINED, RunDir
 from wm_mpi.evolution.champion import load_trained
+from wm_mpi.evolution.run_state import History
 from wm_mpi.models.checkpoints import load_weights
+from wm_mpi.reporting.run_data import investigate
+from wm_mpi.rollout.worker import Rollout
+from wm_mpi.world.graph import build_policy
+from wm_mpi.world.policy import GraphPolicy, load_manifest
 
 Change = Callable[[Any], Any]
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from conftest import here, refuse, refuse_here
 
-from wm_mpi.data.batches import split_episodes
-from wm_mpi.data.datasets import Dataset, load_arrays, open_frames, open_latents, save_arrays, write_index
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.gates.probes import Baseline, Dreams, Forecasts, held_out, watch_drives
+from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.data.batches import split_episodes
+from wm_mpi.data.datasets import Dataset, open_frames, open_latents, write_index
+from wm_mpi.models.checkpoints import load_weights, split_by_sight, trained_on
+from wm_mpi.models.rnn import mixture_nll as trained_nll
 from wm_mpi.world.gates.gates import Gate, judge_dreams, judge_memory, judge_sight, objection, table
 from wm_mpi.world.gates.metrics import (
     cross_entropy,
@@ -28,8 +30,7 @@ from wm_mpi.world.gates.metrics import (
     regions,
     repeat_nll,
 )
-from wm_mpi.models.rnn import mixture_nll as trained_nll
-from wm_mpi.models.checkpoints import load_weights, split_by_sight, trained_on
+from wm_mpi.world.gates.probes import Baseline, Dreams, Forecasts, held_out, watch_drives
 
 RNG = np.random.default_rng(0)
 ROWS, LATENTS = 4000, 8

@@ -17,9 +17,11 @@ from conftest import ENVIRONMENT, ROOT, refuse, succeed, wm
 
 from wm_mpi.core import config as configs
 from wm_mpi.core.cli import parse
-from wm_mpi.core.config import Command, EsConfig, VaeConfig
+from wm_mpi.core.config import EsConfig, VaeConfig
 from wm_mpi.core.errors import PACKAGES, UserError
-from wm_mpi.core.rundir import PRETRAINED, begin_directory, called, found
+from wm_mpi.core.options import Command
+from wm_mpi.core.rundir import begin_directory
+from wm_mpi.core.shipped import PRETRAINED, called, found
 
 COMMANDS = {"collect": "Collect", "train_vae": "Vae", "encode": "Encode", "train_rnn": "Rnn", "freeze": "Freeze", "es": "Es",
             "refit": "Refit", "evaluate": "Evaluate", "watch": "Watch", "report": "Report", "export": "Export",

@@ -15,16 +15,17 @@ import pytest
 from conftest import ENVIRONMENT, ROOT, command, here, refuse, refuse_here, succeed
 from tensorboardX.proto import event_pb2
 
-from wm_mpi.data.batches import Batch
-from wm_mpi.data.datasets import load_arrays, open_frames
 from wm_mpi.core.errors import UserError
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.data.batches import Batch
+from wm_mpi.data.datasets import open_frames
 from wm_mpi.freeze import KERAS_ON_CPU, KERAS_ON_GPU, ROUNDINGS, compare
-from wm_mpi.world.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
-from wm_mpi.world.inference import Insight
 from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.models.rnn import MdnRnn, mixture_nll
 from wm_mpi.models.training import Trainer, get_weights, named_weights, set_weights
 from wm_mpi.models.vae import Vae
+from wm_mpi.world.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
+from wm_mpi.world.inference import Insight
 from wm_mpi.world.policy import GraphPolicy, WorldPolicy, open_session
 
 NO_BACKEND = {name: f"{name} is not installed: pip install -c constraints.txt {name}" for name in ("jax", "torch")}

@@ -9,8 +9,9 @@ import onnx
 import pytest
 from conftest import here, refuse_here, succeed
 
+from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.data.datasets import open_frames
 from wm_mpi.world.calibration import MIXTURES, Rounded, edged, quantise_encoder, two_samples
-from wm_mpi.data.datasets import load_arrays, open_frames, save_arrays
 from wm_mpi.world.graph import build_encoder, build_policy
 from wm_mpi.world.policy import open_session, run_encoder
 from wm_mpi.world.quantize import BOUNDS, Deviation, activation_peaks, beyond, deviation, equalise, prune, quantise, refit

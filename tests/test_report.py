@@ -14,13 +14,13 @@ from browser import browser
 from conftest import once, refuse, succeed
 from PIL import Image
 
+from wm_mpi.core.config import EsConfig
+from wm_mpi.core.shipped import found
 from wm_mpi.reporting import clips as footage
 from wm_mpi.reporting.charts import Axis, Mark, axis, chart, compact
-from wm_mpi.core.config import EsConfig
+from wm_mpi.reporting.clips import EVERY, TEMPERATURES
 from wm_mpi.reporting.figures import bins, paper_until, smooth
 from wm_mpi.reporting.run_data import investigate, published
-from wm_mpi.reporting.clips import EVERY, TEMPERATURES
-from wm_mpi.core.rundir import found
 
 HEAVIEST = 10e6
 """Of any report (bytes)."""

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from wm_mpi.core.errors import NoWorkersLeft
-from wm_mpi.pool.membership import Crew
 from wm_mpi.pool.manager import LOOK
+from wm_mpi.pool.membership import Crew
 from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
 from wm_mpi.pool.transport import Message
 

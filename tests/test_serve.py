@@ -31,22 +31,23 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from wm_mpi.core.cli import parse
-from wm_mpi.core.config import WatchConfig, origin_of
-from wm_mpi.data.datasets import load_arrays, save_arrays
-from wm_mpi.envs import make_env
+from wm_mpi.core.config import WatchConfig
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.policy import GraphPolicy
+from wm_mpi.core.ranges import origin_of
+from wm_mpi.core.seeding import EpisodeSeed
+from wm_mpi.core.shipped import found
+from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.envs import make_env
+from wm_mpi.evolution.champion import load_trained
 from wm_mpi.pool import Listed
 from wm_mpi.rollout.worker import Rollout, Task, make_policy
-from wm_mpi.core.rundir import found
 from wm_mpi.viewer.session import DreamDrive, Sight
-from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.viewer.web import server as serving
 from wm_mpi.viewer.web import viewer
+from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
 from wm_mpi.viewer.web.source import Champion, RunSource
 from wm_mpi.viewer.web.visit import WINDOW
-from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
-from wm_mpi.evolution.champion import load_trained
+from wm_mpi.world.policy import GraphPolicy
 
 ENOUGH = 25
 """Frames a second that a visitor must see."""

@@ -26,11 +26,8 @@ import pytest
 from conftest import ENVIRONMENT, ROOT
 
 from wm_mpi import collect, es, evaluate, export, refit, report, watch
-from wm_mpi.core import cli
-from wm_mpi.core import config
-from wm_mpi.core import progress
-from wm_mpi.core import rundir
 from wm_mpi.__main__ import RANKED
+from wm_mpi.core import cli, config, progress, rundir
 from wm_mpi.core.cli import parse, run_command
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.launch import launch
@@ -202,7 +199,8 @@ def test_any_name_will_do_and_the_next_command_is_quoted(name: str, tmp_path: Pa
 
 def test_data_of_any_name(tmp_path: Path) -> None:
     """An index names its shards, also those of another directory."""
-    from wm_mpi.data.datasets import Episode, open_frames, write_episode, write_index, write_shard
+    from wm_mpi.data.datasets import open_frames, write_index
+    from wm_mpi.data.episodes import Episode, write_episode, write_shard
     place = tmp_path / STRANGE
     step = np.zeros((3, 3), np.float32)
     write_episode(place / "0.h5", Episode(0, 7, np.full((3, 64, 64, 3), 9, np.uint8), step, step[:, 0], step[:, 0] > 1))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import here, refuse, refuse_here, succeed
 
-from wm_mpi.data.datasets import load_arrays, open_frames
 from wm_mpi.core.errors import UserError
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.data.datasets import open_frames
 from wm_mpi.refit import split
 from wm_mpi.world.controller_fit import Features, Sums, add_up, explained, fit, to_matrix, to_parameters
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from wm_mpi.reporting.model_card import verdicts
-from wm_mpi.reporting.figures import histogram
-from wm_mpi.envs import EnvSpec
-from wm_mpi.rollout.worker import Played
 from wm_mpi.core.seeding import track_seed
+from wm_mpi.envs import EnvSpec
 from wm_mpi.evolution.scores import FEWEST, bootstrap_interval, compare, describe, describe_pair, interval_in_words, judge
+from wm_mpi.reporting.figures import histogram
+from wm_mpi.reporting.model_card import verdicts
+from wm_mpi.rollout.worker import Played
 
 ROAD = EnvSpec("fast", 1000, 0.95)
 

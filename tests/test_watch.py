@@ -18,11 +18,11 @@ from conftest import ENVIRONMENT, command, refuse, succeed
 from PIL import Image, ImageGrab
 from skips import NO_XVFB
 
-from wm_mpi.viewer.mp4 import Film
-from wm_mpi.viewer.drawing import CELL, GAP, LEFT, MOMENTS, PITCH, ROAD, SIZE, VIEW, Moments
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.evolution.champion import judged_tracks
+from wm_mpi.viewer.drawing import CELL, GAP, LEFT, MOMENTS, PITCH, ROAD, SIZE, VIEW, Moments
+from wm_mpi.viewer.mp4 import Film
+from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 from wm_mpi.watch import FPS, REST
 
 FRAMES = 40

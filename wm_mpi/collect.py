@@ -15,19 +15,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, WalkPolicy
-from wm_mpi.data.datasets import check_shard, open_frames, shard_holds, write_index, write_shard
-from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.policy import Policy
-from wm_mpi.pool import Pool, Tasks, open_pool
+from wm_mpi.core.files import read_json
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.rollout.recorder import EpisodeRecorder
-from wm_mpi.rollout.worker import Played, Rollout, Task, make_policy, require_finite
-from wm_mpi.core.rundir import RunDir, begin_directory, read_json
+from wm_mpi.core.rundir import RunDir, begin_directory
 from wm_mpi.core.schema import Collected
 from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.data.datasets import open_frames, write_index
+from wm_mpi.data.episodes import check_shard, shard_holds, write_shard
+from wm_mpi.envs import EnvSpec, display, make_env
 from wm_mpi.evolution.champion import load_trained
+from wm_mpi.pool import Pool, Tasks, open_pool
+from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, WalkPolicy
+from wm_mpi.rollout.recorder import EpisodeRecorder
+from wm_mpi.rollout.worker import Played, Rollout, Task, make_policy, require_finite
+from wm_mpi.world.policy import Policy
 
 
 def main(config: CollectConfig) -> None:

@@ -17,14 +17,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, judge
 from wm_mpi.core.cli import rank_of_launcher
-from wm_mpi.envs import EnvSpec, display
 from wm_mpi.core.errors import EXIT_BUG, UserError
+from wm_mpi.core.files import explained
 from wm_mpi.core.launch import STATUS_FILE, TELLING
-from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.core.rundir import explained
+from wm_mpi.envs import EnvSpec, display
+from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
+from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, judge
 
 LITTLE, HARDLY = 2 * 2**30, 200 * 2**20
 """Free disk below which a run is in doubt, or will fail (bytes; a run of the paper's size journals about 200 MB)."""

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import Dataset, open_frames, write_latents
-from wm_mpi.models.training import backend, set_weights
-from wm_mpi.models.vae import Vae
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.rundir import begin_directory
+from wm_mpi.data.datasets import Dataset, open_frames, write_latents
 from wm_mpi.models.checkpoints import load_weights
+from wm_mpi.models.training import backend, set_weights
+from wm_mpi.models.vae import Vae
 
 
 def main(config: EncodeConfig) -> None:

@@ -13,19 +13,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import load_arrays
-from wm_mpi.envs import EnvSpec, display
 from wm_mpi.core.errors import UserError
-from wm_mpi.evolution.run_state import Batch, Generation, History
-from wm_mpi.world.policy import load_manifest
-from wm_mpi.pool import Pool, open_pool
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.rollout.worker import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
-from wm_mpi.core.rundir import RunDir, describe_place
+from wm_mpi.core.rundir import RunDir
 from wm_mpi.core.schema import Manifest, Start
 from wm_mpi.core.seeding import Stream, episode_seed
-from wm_mpi.evolution.strategy import Strategy
+from wm_mpi.core.shipped import describe_place
 from wm_mpi.core.terminal import quoted
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.envs import EnvSpec, display
+from wm_mpi.evolution.run_state import Batch, Generation, History
+from wm_mpi.evolution.strategy import Strategy
+from wm_mpi.pool import Pool, open_pool
+from wm_mpi.rollout.worker import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
+from wm_mpi.world.policy import load_manifest
 
 
 def main(config: EsConfig) -> None:

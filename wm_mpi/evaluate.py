@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.envs import display
 from wm_mpi.core.errors import UserError
-from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
+from wm_mpi.core.files import append_jsonl, check_appendable, check_writable, write_json
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.rollout.worker import Rollout, Task, make_rollout, require_finite
-from wm_mpi.core.rundir import append_jsonl, beside, check_appendable, check_writable, write_json
+from wm_mpi.core.shipped import beside
+from wm_mpi.envs import display
 from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
 from wm_mpi.evolution.scores import Result, compare, describe, describe_pair, judge
+from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
+from wm_mpi.rollout.worker import Rollout, Task, make_rollout, require_finite
 
 
 class Contestant(NamedTuple):

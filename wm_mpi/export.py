@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from wm_mpi.core import schema
-from wm_mpi.reporting.model_card import model_card, unrooted
-from wm_mpi.data.datasets import load_arrays, save_arrays
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.policy import load_manifest, read_part
-from wm_mpi.core.rundir import explained, make_parent, read_json, read_text, whole_lines, write_json, write_text
+from wm_mpi.core.files import explained, make_parent, read_json, read_text, whole_lines, write_json, write_text
+from wm_mpi.data.arrays import load_arrays, save_arrays
 from wm_mpi.evolution.champion import Trained, load_trained
+from wm_mpi.reporting.model_card import model_card, unrooted
+from wm_mpi.world.policy import load_manifest, read_part
 
 CARD = "README.md"
 MANIFEST = "manifest.json"

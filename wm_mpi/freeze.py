@@ -16,21 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.world.calibration import frames_per_second, quantise_encoder, two_samples
-from wm_mpi.data.datasets import Dataset, open_frames
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, watch_drives
-from wm_mpi.world.gates.gates import Gate, judge, objection, table
-from wm_mpi.world.graph import build_encoder, build_policy
+from wm_mpi.core.files import check_writable, replaced_together, write_json
+from wm_mpi.core.progress import Progress, log
+from wm_mpi.core.provenance import environment
+from wm_mpi.core.seeding import generator
+from wm_mpi.data.datasets import Dataset, open_frames
+from wm_mpi.models.checkpoints import load_weights, split_by_sight, weights_file
 from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.models.training import Arrays, backend, set_weights
 from wm_mpi.models.vae import Vae
+from wm_mpi.world.calibration import frames_per_second, quantise_encoder, two_samples
+from wm_mpi.world.gates.gates import Gate, judge, objection, table
+from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, watch_drives
+from wm_mpi.world.graph import build_encoder, build_policy
 from wm_mpi.world.policy import GraphPolicy
-from wm_mpi.core.progress import Progress, log
 from wm_mpi.world.reference import tick
-from wm_mpi.core.rundir import check_writable, environment, replaced_together, write_json
-from wm_mpi.core.seeding import generator
-from wm_mpi.models.checkpoints import load_weights, split_by_sight, weights_file
 
 Loaded = tuple[Arrays, dict[str, Any]]
 """Weights, and what is recorded with them."""

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.batches import split_episodes
-from wm_mpi.data.datasets import open_frames, save_arrays
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.policy import load_manifest
+from wm_mpi.core.files import check_writable
 from wm_mpi.core.progress import Progress
-from wm_mpi.core.rundir import check_writable
 from wm_mpi.core.terminal import quoted
+from wm_mpi.data.arrays import save_arrays
+from wm_mpi.data.batches import split_episodes
+from wm_mpi.data.datasets import open_frames
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.world.controller_fit import Features, add_up, fit, to_matrix, to_parameters
+from wm_mpi.world.policy import load_manifest
 
 HELD_OUT = 0.2
 """Share of the episodes that judge the fit, and of the others that choose its penalty."""

@@ -8,11 +8,12 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from wm_mpi.reporting.run_data import investigate
+from wm_mpi.core.files import check_writable, write_text
+from wm_mpi.core.shipped import beside
 from wm_mpi.reporting.clips import make_footage
 from wm_mpi.reporting.html_page import make_page
 from wm_mpi.reporting.png_page import draw_poster
-from wm_mpi.core.rundir import beside, check_writable, write_text
+from wm_mpi.reporting.run_data import investigate
 
 
 def main(config: ReportConfig) -> None:

@@ -8,13 +8,13 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from wm_mpi.data.batches import sequence_batches, split_episodes
-from wm_mpi.data.datasets import open_latents
-from wm_mpi.models.rnn import MdnRnn
-from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import begin_directory
+from wm_mpi.data.batches import sequence_batches, split_episodes
+from wm_mpi.data.datasets import open_latents
 from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
+from wm_mpi.models.rnn import MdnRnn
+from wm_mpi.models.training import Trainer, backend, configure
 
 CLIP = 1.0
 """Gradients are clipped to +-1, as in the paper's code."""

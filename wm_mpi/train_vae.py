@@ -8,13 +8,13 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from wm_mpi.data.batches import frame_batches, frame_steps, split_episodes
-from wm_mpi.data.datasets import open_frames
-from wm_mpi.models.training import Trainer, backend, configure
-from wm_mpi.models.vae import Vae
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import begin_directory
+from wm_mpi.data.batches import frame_batches, frame_steps, split_episodes
+from wm_mpi.data.datasets import open_frames
 from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
+from wm_mpi.models.training import Trainer, backend, configure
+from wm_mpi.models.vae import Vae
 
 
 def main(config: VaeConfig) -> None:

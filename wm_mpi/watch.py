@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wm_mpi.core.errors import UserError
-from wm_mpi.viewer.drawing import ROAD, SIZE, Board, Moments, contact_sheet
+from wm_mpi.core.files import atomic_path, check_writable
 from wm_mpi.core.progress import Progress
-from wm_mpi.core.rundir import atomic_path, beside, check_writable
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 from wm_mpi.core.seeding import EpisodeSeed
+from wm_mpi.core.shipped import beside
 from wm_mpi.core.terminal import shown
 from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
+from wm_mpi.viewer.drawing import ROAD, SIZE, Board, Moments, contact_sheet
+from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 FPS = 50
 """The environment's own frames a second."""

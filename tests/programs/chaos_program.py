@@ -21,13 +21,13 @@ import numba
 import numpy as np
 import onnxruntime
 
-from wm_mpi.world import policy
-from wm_mpi.rollout.worker import worker as rollout
 from wm_mpi.core import rundir
 from wm_mpi.core.cli import run_command
 from wm_mpi.core.config import EsConfig
 from wm_mpi.es import main
 from wm_mpi.pool import crew, transport, worker
+from wm_mpi.rollout.worker import worker as rollout
+from wm_mpi.world import policy
 
 moment, argument = sys.argv[1:3]
 sys.argv = [sys.argv[0], *sys.argv[4:]]

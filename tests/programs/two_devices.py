@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wm_mpi.data.batches import Batch
 from wm_mpi.core.errors import UserError
+from wm_mpi.data.batches import Batch
 from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
 

@@ -19,10 +19,11 @@ from typing import Any, NoReturn, TextIO, TypeVar, cast
 import tyro
 
 from wm_mpi import __version__
-from wm_mpi.core.config import Command, check
 from wm_mpi.core.errors import EXIT_BAD_INPUT, Stopped, UserError, account
 from wm_mpi.core.launch import leave_status, passed_on, survives
+from wm_mpi.core.options import Command
 from wm_mpi.core.progress import log, speak
+from wm_mpi.core.ranges import check
 from wm_mpi.core.terminal import spell_streams
 
 GRACE = 10.0

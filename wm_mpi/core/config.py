@@ -1,108 +1,24 @@
-"""Every command's options: a frozen dataclass a command, one documented field a flag, three presets."""
+"""Every command's options: a frozen dataclass for each, one documented field for each flag, and presets.
+
+Longer than other modules: all flags of the project stand in one place, in the order of the data.
+"""
 
 import dataclasses
-import math
-import os
-import re
-from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from wm_mpi.core.errors import UserError
-from wm_mpi.core.rundir import called, found
-
-Preset = Literal["champion", "paper", "laptop", "smoke"]
-Environment = Literal["fast", "gymnasium", "gym", "toy"]
-Display = Literal["none", "xvfb", "screen"]
-Presets = dict[str, dict[str, Any]]
-
-Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
-PATHS = ("out", "data", "vae", "rnn", "run", "world", "old_world", "init", "mix", "policy", "compare", "notes", "json",
-         "video", "sheet", "png")
-"""Options that name a file or a directory."""
-SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
-"""Options that take the name of a champion that comes with the package in the place of a directory."""
-SHIPPED = "carracing"
-"""The champion, with its world, that commands take when they are told nothing."""
-Switch = tyro.conf.FlagCreatePairsOff[bool]
-
-
-def flag(field: str) -> str:
-    """A field as it is typed."""
-    return f"--{field.replace('_', '-')}"
-
-
-def at_home(option: str, path: str) -> str:
-    """A path with its ~ expanded: a shell does that after a blank, though not after the = of --out=~/runs.
-
-    Raises:
-        UserError: nobody knows that home.
-    """
-    expanded = os.path.expanduser(path)
-    if expanded.startswith("~") and not os.path.lexists(expanded):
-        raise UserError(f"{option} is {path}, but there is no such home directory: write the whole path, or ./{path} if its "
-                        "name begins so")
-    return expanded
-
-
-def changeable() -> Any:
-    """Metadata of a field that a later start of the same run may change."""
-    return {"changeable": True}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Command:
-    """What all commands share."""
-
-    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {}}
-    one_thread: ClassVar[bool] = True
-    """Whether a process keeps to one thread, as ranks do; what uses Keras takes all cores."""
-
-    preset: Preset = dataclasses.field(default="champion", metadata=changeable())
-    """Sets every default at once: the recipe of the champion that comes with the package, the paper's sizes (days on a
-    cluster), an evening on a laptop, or a minute to see that it works."""
-    quiet: Annotated[Switch, tyro.conf.arg(aliases=("-q",))] = False
-    """Say only results and what goes wrong; log files are written as ever."""
-    verbose: Annotated[Switch, tyro.conf.arg(aliases=("-v",))] = False
-    """Say more, each line with its time, and errors with their traceback."""
-
-    def __post_init__(self) -> None:
-        """Find home directories and what comes with the package; the toy is played without V and M."""
-        for name in PATHS:
-            if isinstance(value := getattr(self, name, None), str):
-                object.__setattr__(self, name, at_home(flag(name), value))
-        for name in SHIPPABLE:
-            if isinstance(value := getattr(self, name, None), str) and value:
-                object.__setattr__(self, name, found(value))
-        if getattr(self, "env", None) == "toy" and hasattr(self, "world"):
-            object.__setattr__(self, "world", None)
-
-    def values(self) -> dict[str, Any]:
-        """The options as JSON values, without those that only tell how much to say."""
-        return {name: called(value) if name in SHIPPABLE and isinstance(value, str) else value
-                for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
-
-    @classmethod
-    def changeable_fields(cls) -> frozenset[str]:
-        """Options that a later start of the same run may change."""
-        return frozenset(f.name for f in dataclasses.fields(cls) if f.metadata.get("changeable"))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EpisodeOptions:
-    """How episodes are played, wherever they are played."""
-
-    env: Environment = "fast"
-    """Our CarRacing engine, Gymnasium's CarRacing-v3, gym 0.26.2's (extra 'gym'), or the toy with a known optimum."""
-    max_frames: int = 1000
-    """Longest episode (frames)."""
-    lap_complete_percent: float = 0.95
-    """Share of tiles to visit before the start line ends the lap (fraction; CarRacing-v3: 0.95, the paper: 1.0)."""
-    width: int = 16
-    """Episodes that a rank plays in lock-step (count)."""
-    display: Display = dataclasses.field(default="none", metadata=changeable())
-    """'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+from wm_mpi.core.options import (
+    SHIPPED,
+    Command,
+    Display,
+    Environment,
+    EpisodeOptions,
+    Out,
+    Presets,
+    TrainingOptions,
+    changeable,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,28 +54,6 @@ class CollectConfig(EpisodeOptions, Command):
     """Consecutive episodes in one shard file (count)."""
     seed: int = 0
     """Seed of the collection stream (non-negative integer)."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """What the training of V and M shares."""
-
-    data: Out = dataclasses.field(metadata=changeable())
-    """Directory with the data set: of collect for V, of encode for M."""
-    out: Out = dataclasses.field(metadata=changeable())
-    """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
-    init: str | None = None
-    """Directory of an earlier training whose weights this one begins with (default: random weights)."""
-    learning_rate: float = dataclasses.field(default=1e-3, metadata=changeable())
-    """Adam's step size."""
-    validation: float = 0.1
-    """Share of episodes held out for the validation loss (fraction)."""
-    seed: int = 0
-    """Seed of the split, the initial weights, the order of batches and the sampled latents."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras's dtype policy; the mixed ones are for GPUs."""
-    devices: int = dataclasses.field(default=1, metadata=changeable())
-    """GPUs of this host that share each batch (count; more than 1 needs KERAS_BACKEND=jax)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -458,71 +352,3 @@ class DoctorConfig(Command):
     """How long ranks play (seconds)."""
     display: Display = "none"
     """As es will use it: 'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
-
-
-def check(config: Command) -> None:
-    """Refuse values outside their range.
-
-    Raises:
-        UserError: names the flag, the value and the bound.
-    """
-    least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 3, "generations": 1, "eval_every": 1, "epochs": 1,
-             "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0, "steps_per_epoch": 1,
-             "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
-             "exploration": 0, "films": 0}
-    for name, bound in least.items():
-        value = getattr(config, name, None)
-        if value is not None and value < bound:
-            raise UserError(f"{flag(name)} is {value}, but must be at least {bound}")
-    for name, bound in {"seed": 2**32 - 1, "serve": 2**16 - 1}.items():
-        value = getattr(config, name, None)
-        if value is not None and value > bound:
-            raise UserError(f"{flag(name)} is {value}, but must be at most {bound}")
-    for name, value in dataclasses.asdict(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{flag(name)} is {value}, but must be a finite number")
-        if value == "":
-            raise UserError(f"{flag(name)} is empty: give it a name, or leave it out")
-    for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
-                               ("temperature", math.inf, "finite"), ("seconds", math.inf, "finite"),
-                               ("mix_share", 1.0, "below 1"), ("validation", 1.0, "below 1"),
-                               ("lap_complete_percent", 1.0, "at most 1")):
-        value = getattr(config, name, None)
-        allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
-        if not allowed:
-            raise UserError(f"{flag(name)} is {value}, but must be above 0 and {within}")
-    if config.quiet and config.verbose:
-        raise UserError("--quiet and --verbose cannot both be had: give one of them")
-    if isinstance(config, WatchConfig):
-        check_proxy(config)
-    if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:
-        raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")
-
-
-def check_proxy(config: WatchConfig) -> None:
-    """Refuse what no browser or proxy sends.
-
-    Raises:
-        UserError: names the flag, the value and what is wanted.
-    """
-    for url in config.origin:
-        if origin_of(url) is None:
-            raise UserError(f"--origin is {url}, but must be http or https and a host, https://watch.example.org say, with "
-                            "the port if the browser shows one")
-    if not re.fullmatch(r"(/[\w.~%:@!$&'()*+,;=-]+)*/?", config.prefix):
-        raise UserError(f"--prefix is {config.prefix}, but must be the path of a URL, /proxy/absolute/8000/ say")
-
-
-def origin_of(url: str) -> str | None:
-    """A URL's scheme, host and port as browsers write them in an Origin header; None where it is more or less."""
-    try:
-        parts = urlsplit(url.rstrip("/"))
-        port = parts.port
-    except ValueError:
-        return None
-    host = parts.hostname or ""
-    bare = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}"
-    named = bare if port is None else f"{bare}:{port}"
-    if parts.scheme not in ("http", "https") or not host.isascii() or not host or named != url.rstrip("/").lower():
-        return None
-    return bare if port == {"http": 80, "https": 443}[parts.scheme] else named

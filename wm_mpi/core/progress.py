@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from wm_mpi.core.rundir import explained
+from wm_mpi.core.files import explained
 from wm_mpi.core.terminal import SPELT
 
 SILENCE = 30.0

@@ -13,10 +13,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from wm_mpi import __version__
+from wm_mpi.core.errors import UserError
 from wm_mpi.envs import carracing, toy
 from wm_mpi.envs.display import display
 from wm_mpi.envs.frame import policy_frame
-from wm_mpi.core.errors import UserError
 from wm_mpi.envs.registration import ENV_ID
 
 __all__ = ["EnvSpec", "display", "make_env", "policy_frame"]

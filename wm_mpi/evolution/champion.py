@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import load_arrays
-from wm_mpi.envs import EnvSpec
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.policy import load_manifest
+from wm_mpi.core.files import read_json, whole_lines
 from wm_mpi.core.progress import log
-from wm_mpi.core.rundir import RunDir, called, found, kind_of, read_json, shipped, whole_lines
+from wm_mpi.core.rundir import RunDir
 from wm_mpi.core.schema import Champion, Generation, Settings, checked
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
+from wm_mpi.core.shipped import called, found, kind_of, shipped
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.envs import EnvSpec
+from wm_mpi.world.policy import load_manifest
 
 OWN = "runs/es"
 """Where es puts a run unless told otherwise."""

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core import schema
-from wm_mpi.data.datasets import save_arrays
 from wm_mpi.core.errors import UserError
-from wm_mpi.pool import Outcome
+from wm_mpi.core.files import append_jsonl, iterate_jsonl, read_jsonl, write_text
 from wm_mpi.core.progress import log
-from wm_mpi.rollout.worker import Played
-from wm_mpi.core.rundir import RunDir, append_jsonl, iterate_jsonl, read_jsonl, write_text
+from wm_mpi.core.rundir import RunDir
+from wm_mpi.data.arrays import save_arrays
 from wm_mpi.evolution.strategy import Strategy, read_pickle
+from wm_mpi.pool import Outcome
+from wm_mpi.rollout.worker import Played
 
 OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", "core_hours", "slowest", "lost",
                        "unlike"})

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.seeding import EpisodeSeed, generator
 from wm_mpi.envs import EnvSpec
 from wm_mpi.rollout.worker import Played
-from wm_mpi.core.seeding import EpisodeSeed, generator
 
 FEWEST = 10
 """No interval is given of fewer tracks: a percentile bootstrap of few values is too narrow. Of normal values, what is called

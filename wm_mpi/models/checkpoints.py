@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import Dataset, load_arrays, save_arrays
 from wm_mpi.core.errors import UserError
-from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 from wm_mpi.core.progress import log
 from wm_mpi.core.schema import Checkpoint, RnnWeights, Weights, checked
 from wm_mpi.core.terminal import quoted
+from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.data.datasets import Dataset
+from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 
 UNKNOWN = "unknown"
 """In the place of the episodes that weights have seen, where an older version did not record them."""

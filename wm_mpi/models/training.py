@@ -13,8 +13,8 @@ import numpy.typing as npt
 from tensorboardX import SummaryWriter
 
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.files import append_jsonl, read_jsonl, write_text
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.core.rundir import append_jsonl, read_jsonl, write_text
 from wm_mpi.core.schema import Epoch
 
 Arrays = dict[str, npt.NDArray]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from wm_mpi.core.errors import FaultyTask, NoWorkersLeft, Stopped, UserError, account
-from wm_mpi.pool.membership import Crew, Rank
 from wm_mpi.pool.interface import OnResult, Outcome
+from wm_mpi.pool.membership import Crew, Rank
 from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
 from wm_mpi.pool.transport import Post
 

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wm_mpi.reporting.figures import figure
-from wm_mpi.data.datasets import load_arrays
 from wm_mpi.core.errors import UserError
-from wm_mpi.reporting.run_data import Findings, Row
 from wm_mpi.core.progress import Progress
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 from wm_mpi.core.schema import Champion
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.reporting.figures import figure
+from wm_mpi.reporting.run_data import Findings, Row
+from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 Picture = npt.NDArray[np.uint8]
 EVERY = 5

@@ -5,9 +5,9 @@ import html
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.evolution.scores import SOLVED_MEAN, interval_in_words
 from wm_mpi.reporting.charts import Axis, Colour, Kind, Mark, axis, chart, compact
 from wm_mpi.reporting.run_data import Findings, Latents, Row, Rows, published
-from wm_mpi.evolution.scores import SOLVED_MEAN, interval_in_words
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from wm_mpi import __version__
-from wm_mpi.reporting import figures as curves
-from wm_mpi.reporting.run_data import Findings, WorldFindings
 from wm_mpi.core.terminal import quoted, shown
 from wm_mpi.evolution.scores import interval_in_words
+from wm_mpi.reporting import figures as curves
+from wm_mpi.reporting.run_data import Findings, WorldFindings
 
 Cells = Sequence[str]
 SHOWN = 8

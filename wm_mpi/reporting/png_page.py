@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from wm_mpi.core.files import atomic_path
 from wm_mpi.reporting.charts import compact
 from wm_mpi.reporting.figures import bins, paper_until, played
-from wm_mpi.reporting.run_data import Findings
 from wm_mpi.reporting.html_page import glance, headline, title
-from wm_mpi.core.rundir import atomic_path
+from wm_mpi.reporting.run_data import Findings
 
 RUN, BEST, CHECK, PAPER, INK, SOFT, HAIR = "#0a64a4", "#00714f", "#b04500", "#666d76", "#1b1f24", "#555d68", "#dcdfe3"
 """The colours of report.css, light."""

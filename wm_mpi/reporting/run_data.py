@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core import schema
-from wm_mpi.data.datasets import load_arrays, open_latents
 from wm_mpi.core.errors import UserError
-from wm_mpi.world.policy import load_manifest
-from wm_mpi.core.rundir import RunDir, read_json, whole_lines
+from wm_mpi.core.files import read_json, whole_lines
+from wm_mpi.core.rundir import RunDir
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.data.datasets import open_latents
 from wm_mpi.evolution.champion import complete, open_run, world_of
+from wm_mpi.world.policy import load_manifest
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]

@@ -13,12 +13,12 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from wm_mpi.core.cli import rank_of_launcher
-from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.core.machine import available_memory, cores
+from wm_mpi.core.provenance import PACKAGES, environment
+from wm_mpi.core.seeding import track_seed
+from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.pool import FAR, Arithmetic, Indexed, Tasks
 from wm_mpi.rollout.worker import Rollout, Task, make_policy
-from wm_mpi.core.rundir import PACKAGES, environment
-from wm_mpi.core.seeding import track_seed
 
 Status = Literal["ok", "warning", "FAIL"]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

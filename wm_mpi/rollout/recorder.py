@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import Episode, write_episode
+from wm_mpi.data.episodes import Episode, write_episode
 from wm_mpi.rollout.worker import Task
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.provenance import cpu_model
+from wm_mpi.core.seeding import EpisodeSeed, generator
 from wm_mpi.envs import EnvSpec, make_env, policy_frame
 from wm_mpi.envs.toy import ACTIONS, OBSERVATIONS
-from wm_mpi.core.errors import UserError
-from wm_mpi.world.policy import LinearPolicy, Policy, WorldPolicy
 from wm_mpi.pool import Arithmetic, Tasks
-from wm_mpi.core.rundir import cpu_model
-from wm_mpi.core.seeding import EpisodeSeed, generator
+from wm_mpi.world.policy import LinearPolicy, Policy, WorldPolicy
 
 TOY_PARAMETERS = ACTIONS * (OBSERVATIONS + 1)
 """Length of the toy's parameter vector."""

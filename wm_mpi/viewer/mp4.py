@@ -8,7 +8,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.core.rundir import atomic_path
+from wm_mpi.core.files import atomic_path
 
 BT709 = 1
 """FFmpeg's number for HDTV's colours, which players assume where a file says nothing."""

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 from PIL import Image
 
-from wm_mpi.world.dream import DreamVector
+from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import EnvSpec, make_env
+from wm_mpi.world.dream import DreamVector
 from wm_mpi.world.inference import Insight
 from wm_mpi.world.policy import WorldPolicy
-from wm_mpi.core.seeding import EpisodeSeed
 
 Picture = npt.NDArray[np.uint8]
 ROAD = (400, 600)

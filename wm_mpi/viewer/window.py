@@ -9,9 +9,9 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 import pygame  # noqa: E402
 
 from wm_mpi.core.errors import UserError  # noqa: E402
+from wm_mpi.core.seeding import EpisodeSeed  # noqa: E402
 from wm_mpi.viewer.drawing import SIZE, Board  # noqa: E402
 from wm_mpi.viewer.session import Drive, Sight  # noqa: E402
-from wm_mpi.core.seeding import EpisodeSeed  # noqa: E402
 
 FPS = 50
 """The environment's own frames a second."""

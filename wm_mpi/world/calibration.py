@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import Dataset
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.progress import Progress
+from wm_mpi.core.seeding import generator
+from wm_mpi.data.datasets import Dataset
 from wm_mpi.world.graph import build_encoder
 from wm_mpi.world.policy import open_session, run_encoder
-from wm_mpi.core.progress import Progress
 from wm_mpi.world.quantize import Deviation, Weights, activation_peaks, beyond, deviation, equalise, prune, quantise, refit
-from wm_mpi.core.seeding import generator
 
 CALIBRATION = 4096
 """Frames to calibrate on."""

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from wm_mpi.core.seeding import generator
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.world.inference import Forecast, Insight
 from wm_mpi.world.policy import WorldPolicy
-from wm_mpi.core.seeding import generator
 
 Frames = npt.NDArray[np.uint8]
 DREAM = 2018

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import load_arrays
+from wm_mpi.core.schema import Manifest
+from wm_mpi.data.arrays import load_arrays
 from wm_mpi.world.graph import Weights, build_decoder, build_memory
 from wm_mpi.world.policy import ACTIONS, AGAIN, load_manifest, open_session, read_part
-from wm_mpi.core.schema import Manifest
 
 
 class Forecast(NamedTuple):

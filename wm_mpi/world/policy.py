@@ -10,8 +10,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.rundir import explained, kind_of, read_json, shipped
+from wm_mpi.core.files import explained, read_json
 from wm_mpi.core.schema import Manifest
+from wm_mpi.core.shipped import kind_of, shipped
 
 ACTIONS = 3
 AGAIN = "run python -m wm_mpi.freeze again to rebuild it"

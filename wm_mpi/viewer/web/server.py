@@ -21,12 +21,12 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection
 from websockets.sync.server import serve as serve_websockets
 
-from wm_mpi.core.config import origin_of
 from wm_mpi.core.errors import UserError, account
+from wm_mpi.core.ranges import origin_of
+from wm_mpi.core.terminal import quoted
+from wm_mpi.viewer.web.controls import MESSAGE_BYTES
 from wm_mpi.viewer.web.source import Source
 from wm_mpi.viewer.web.visit import Viewer
-from wm_mpi.viewer.web.controls import MESSAGE_BYTES
-from wm_mpi.core.terminal import quoted
 
 PAGE = {"/": ("page.html", "text/html; charset=utf-8"), "/page.css": ("page.css", "text/css; charset=utf-8"),
         "/page.js": ("page.js", "text/javascript; charset=utf-8")}

@@ -6,13 +6,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.data.datasets import load_arrays
 from wm_mpi.core.errors import UserError
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 from wm_mpi.core.schema import Champion as Recorded
 from wm_mpi.core.seeding import EpisodeSeed, track_seed
 from wm_mpi.core.terminal import shown
+from wm_mpi.data.arrays import load_arrays
 from wm_mpi.evolution.champion import Trained
+from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 
 class Champion(NamedTuple):

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from wm_mpi.viewer.session import DreamDrive, Sight
-from wm_mpi.viewer.web.source import Source, caption
 from wm_mpi.viewer.web.controls import Wishes, read
+from wm_mpi.viewer.web.source import Source, caption
 
 FRAMES_A_SECOND = 50
 """The environment's own pace."""

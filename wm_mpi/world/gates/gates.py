@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.world.gates.probes import Baseline, Dreams, Drives, Forecasts
 from wm_mpi.world.gates.metrics import (
     cross_entropy,
     distance_from_uniform,
@@ -28,6 +27,7 @@ from wm_mpi.world.gates.metrics import (
     repeat_nll,
     rms,
 )
+from wm_mpi.world.gates.probes import Baseline, Dreams, Drives, Forecasts
 
 ACTIVE = 0.1
 """A latent that tells this much of a frame is in use (nats); an idle one tells less than 0.01."""

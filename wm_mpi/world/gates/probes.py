@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.seeding import generator
 from wm_mpi.data.datasets import Dataset
 from wm_mpi.world.dream import draw
-from wm_mpi.core.errors import UserError
+from wm_mpi.world.gates.metrics import huber_centre
 from wm_mpi.world.graph import build_encoder
 from wm_mpi.world.inference import Forecast, Insight
-from wm_mpi.world.gates.metrics import huber_centre
 from wm_mpi.world.policy import run_encoder
-from wm_mpi.core.seeding import generator
 
 WINDOWS = 24
 """Drives looked at, each from an episode of its own."""

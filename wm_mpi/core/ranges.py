@@ -1,0 +1,78 @@
+"""Values that options may have, and the sentence on those that they may not."""
+
+import dataclasses
+import math
+import re
+from urllib.parse import urlsplit
+
+from wm_mpi.core.config import RnnConfig, WatchConfig
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.options import Command, flag
+
+
+def check(config: Command) -> None:
+    """Refuse values outside their range.
+
+    Raises:
+        UserError: names the flag, the value and the bound.
+    """
+    least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 3, "generations": 1, "eval_every": 1, "epochs": 1,
+             "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0, "steps_per_epoch": 1,
+             "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
+             "exploration": 0, "films": 0}
+    for name, bound in least.items():
+        value = getattr(config, name, None)
+        if value is not None and value < bound:
+            raise UserError(f"{flag(name)} is {value}, but must be at least {bound}")
+    for name, bound in {"seed": 2**32 - 1, "serve": 2**16 - 1}.items():
+        value = getattr(config, name, None)
+        if value is not None and value > bound:
+            raise UserError(f"{flag(name)} is {value}, but must be at most {bound}")
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{flag(name)} is {value}, but must be a finite number")
+        if value == "":
+            raise UserError(f"{flag(name)} is empty: give it a name, or leave it out")
+    for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
+                               ("temperature", math.inf, "finite"), ("seconds", math.inf, "finite"),
+                               ("mix_share", 1.0, "below 1"), ("validation", 1.0, "below 1"),
+                               ("lap_complete_percent", 1.0, "at most 1")):
+        value = getattr(config, name, None)
+        allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
+        if not allowed:
+            raise UserError(f"{flag(name)} is {value}, but must be above 0 and {within}")
+    if config.quiet and config.verbose:
+        raise UserError("--quiet and --verbose cannot both be had: give one of them")
+    if isinstance(config, WatchConfig):
+        check_proxy(config)
+    if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:
+        raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")
+
+
+def check_proxy(config: WatchConfig) -> None:
+    """Refuse what no browser or proxy sends.
+
+    Raises:
+        UserError: names the flag, the value and what is wanted.
+    """
+    for url in config.origin:
+        if origin_of(url) is None:
+            raise UserError(f"--origin is {url}, but must be http or https and a host, https://watch.example.org say, with "
+                            "the port if the browser shows one")
+    if not re.fullmatch(r"(/[\w.~%:@!$&'()*+,;=-]+)*/?", config.prefix):
+        raise UserError(f"--prefix is {config.prefix}, but must be the path of a URL, /proxy/absolute/8000/ say")
+
+
+def origin_of(url: str) -> str | None:
+    """A URL's scheme, host and port as browsers write them in an Origin header; None where it is more or less."""
+    try:
+        parts = urlsplit(url.rstrip("/"))
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    bare = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}"
+    named = bare if port is None else f"{bare}:{port}"
+    if parts.scheme not in ("http", "https") or not host.isascii() or not host or named != url.rstrip("/").lower():
+        return None
+    return bare if port == {"http": 80, "https": 443}[parts.scheme] else named
