@@ -17,7 +17,7 @@ from wm_mpi.core.shipped import PRETRAINED
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.pool.interface import FAR, Arithmetic
 from wm_mpi.pool.manager import _Run
-from wm_mpi.pool.membership import Crew, Rank
+from wm_mpi.pool.membership import Members, Rank
 from wm_mpi.pool.schedule import Pace
 from wm_mpi.pool.transport import Message
 from wm_mpi.world.graph import build_policy
@@ -37,9 +37,9 @@ class Silent:
         pass
 
 
-def crew(*arithmetics: Arithmetic | None) -> tuple[Crew, list[str]]:
+def crew(*arithmetics: Arithmetic | None) -> tuple[Members, list[str]]:
     """Ranks 1, 2, ... have joined; and what was said of it."""
-    told, said = Crew(Silent()), list[str]()  # type: ignore[arg-type]
+    told, said = Members(Silent()), list[str]()  # type: ignore[arg-type]
     told.say = said.append
     for number, arithmetic in enumerate(arithmetics, start=1):
         told._note(told.ranks[number], Message(number, "ready", (1, arithmetic)))

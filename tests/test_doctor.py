@@ -9,7 +9,7 @@ from conftest import ENVIRONMENT, ROOT, command, wm
 from threadpoolctl import threadpool_limits
 
 from wm_mpi.pool import Arithmetic
-from wm_mpi.rollout.host_checks import Facts, judge, threads
+from wm_mpi.rollout.host_checks import Facts, check_hosts, threads
 
 QUICK = ("doctor", "--preset", "smoke", "--env", "toy")
 SAMPLE = Arithmetic("Some CPU", (0.5,))
@@ -102,7 +102,8 @@ def test_threads_are_those_that_libraries_use(count: int) -> None:
 def test_judgement(change: dict, about: str, status: str) -> None:
     """Three ranks alike, and one that differs."""
     alike = [FACTS._replace(rank=rank, cores=frozenset(range(8)), host_cores=8) for rank in (1, 2, 3)]
-    found = judge([*alike, FACTS._replace(rank=4, cores=frozenset(range(8)), host_cores=8)._replace(**change)], "node1")
+    other = FACTS._replace(rank=4, cores=frozenset(range(8)), host_cores=8)._replace(**change)
+    found = check_hosts([*alike, other], "node1")
     assert status in {finding.status for finding in found if finding.about == about}, found
     assert all(finding.fix for finding in found if finding.status != "ok")
     expected = {about} if status != "ok" else set()

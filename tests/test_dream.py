@@ -8,8 +8,8 @@ import pytest
 from wm_mpi.core.seeding import Stream, episode_seed, generator
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.rollout.worker import Rollout, Task
-from wm_mpi.world.dream import BEGINNING, DreamVector, draw
-from wm_mpi.world.inference import Forecast, Insight
+from wm_mpi.world.dream import BEGINNING, DreamVector
+from wm_mpi.world.inference import Forecast, Inference
 from wm_mpi.world.policy import WorldPolicy
 
 STRAIGHT = np.array([0.0, 0.5, 0.0])
@@ -30,7 +30,7 @@ def mixture(logmix: list[float], mean: list[float], logstd: list[float], rows: i
 def test_draws_follow_the_tempered_mixture(temperature: float) -> None:
     weights, mean, std = np.array([0.7, 0.2, 0.1]), np.array([-10.0, 0.0, 10.0]), np.array([0.5, 1.0, 0.1])
     forecast = mixture(np.log(weights).tolist(), mean.tolist(), np.log(std).tolist(), 4000)
-    values = draw(forecast, 0, temperature, generator(1))
+    values = forecast.sample(0, temperature, generator(1))
     component = np.abs(values[:, None] - mean).argmin(axis=1)
     tempered = weights ** (1 / temperature) / (weights ** (1 / temperature)).sum()
     np.testing.assert_allclose(np.bincount(component, minlength=3) / 4000, tempered, atol=0.03)
@@ -62,7 +62,7 @@ def test_a_dream_begins_with_the_real_first_frame(pipeline: Path) -> None:
     real, _ = make_env(EnvSpec("fast"), 2).reset(seed=[11, 12])
     _, z = WorldPolicy(world, 2, deterministic=True).look(real)
     first, infos = DreamVector(world, 2).reset(seed=11)
-    np.testing.assert_array_equal(first, Insight.of(world).decode(z))
+    np.testing.assert_array_equal(first, Inference.of(world).decode(z))
     assert infos == {}
 
 

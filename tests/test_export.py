@@ -11,7 +11,7 @@ from wm_mpi.core import rundir
 from wm_mpi.core.shipped import beside, found
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.reporting.model_card import model_card, unrooted
-from wm_mpi.world.inference import Insight
+from wm_mpi.world.inference import Inference
 
 JUDGED = ("evaluate", "--episodes", 2, "--max-frames", 30)
 
@@ -51,7 +51,7 @@ def test_an_export_is_a_run_and_a_world(pipeline: Path, run: Path, exported: Pat
 def test_half_precision_is_near_and_what_overflows_is_refused(pipeline: Path, run: Path, exported: Path, copied: Path,
                                                               tmp_path: Path) -> None:
     z = np.random.default_rng(1).standard_normal((4, 32)).astype(np.float32)
-    full, half = (Insight.of(place).decode(z).astype(int) for place in (pipeline / "world", exported))
+    full, half = (Inference.of(place).decode(z).astype(int) for place in (pipeline / "world", exported))
     assert np.abs(full - half).max() <= 1
     from wm_mpi.data.arrays import save_arrays
     from wm_mpi.export import halve

@@ -20,18 +20,19 @@ from wm_mpi.data.episodes import Episode, read_episode, write_episode
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.es import begin
 from wm_mpi.evolution.champion import load_trained
-from wm_mpi.evolution.run_state import History
+from wm_mpi.evolution.run_state import RunState
 from wm_mpi.models.checkpoints import load_weights
-from wm_mpi.reporting.run_data import investigate
+from wm_mpi.reporting.run_data import read_run
 from wm_mpi.rollout.worker import Rollout
 from wm_mpi.world.graph import build_policy
-from wm_mpi.world.policy import GraphPolicy, load_manifest
+from wm_mpi.world.manifest import load_manifest
+from wm_mpi.world.policy import GraphPolicy
 
 Change = Callable[[Any], Any]
 
 
 def told(run: Path) -> None:
-    investigate(str(run), world=str(run))
+    read_run(str(run), world=str(run))
 
 
 def driven(run: Path) -> None:
@@ -39,7 +40,7 @@ def driven(run: Path) -> None:
 
 
 def resumed(run: Path) -> None:
-    History.resume(RunDir(run), lambda: pytest.fail("a new run was begun"), {})
+    RunState.resume(RunDir(run), lambda: pytest.fail("a new run was begun"), {})
 
 
 TEXTS = {"config.json": (schema.Settings, driven), "manifest.json": (schema.Manifest, told),
@@ -123,7 +124,7 @@ def test_a_journal_of_something_else(line: str, tmp_path: Path) -> None:
     (tmp_path / "episodes.jsonl").write_text(line + "\n")
     (tmp_path / "checkpoint").mkdir()
     with pytest.raises(UserError, match="episodes.jsonl line 1 is of another version, or damaged"):
-        History.resume(RunDir(tmp_path), lambda: None, {})  # type: ignore[arg-type,return-value]
+        RunState.resume(RunDir(tmp_path), lambda: None, {})  # type: ignore[arg-type,return-value]
 
 
 # --- HDF5 -------------------------------------------------------------------------------------------------------------

@@ -264,7 +264,7 @@ def test_a_freeze_that_fails_leaves_the_world_whole(copied: Path, monkeypatch: p
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("wm_mpi.freeze.draw_samples", fail)
+    monkeypatch.setattr("wm_mpi.freeze.paint_samples", fail)
     said = refuse_here("freeze", "--vae", copied / "vae", "--rnn", copied / "rnn", "--data", copied / "frames",
                        "--out", world, "--precision", "fp32", "--force")
     assert f"{world} cannot be written: Input/output error" in said

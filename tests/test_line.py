@@ -18,7 +18,7 @@ from conftest import ENVIRONMENT, ROOT, refuse, succeed, wm
 from wm_mpi.core import config as configs
 from wm_mpi.core.cli import parse
 from wm_mpi.core.config import EsConfig, VaeConfig
-from wm_mpi.core.errors import PACKAGES, UserError
+from wm_mpi.core.errors import INSTALLED_WITH, UserError
 from wm_mpi.core.options import Command
 from wm_mpi.core.rundir import begin_directory
 from wm_mpi.core.shipped import PRETRAINED, called, found
@@ -238,7 +238,7 @@ def test_of_kerass_settings_only_the_backend_counts(settings: str, tmp_path: Pat
 
 def test_extras_are_those_of_the_package() -> None:
     setup = (ROOT / "setup.py").read_text()
-    for fix in PACKAGES.values():
+    for fix in INSTALLED_WITH.values():
         if fix.startswith("'"):
             assert f'"{fix[1:-1].partition("[")[2][:-1]}": [' in setup
 

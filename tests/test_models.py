@@ -25,7 +25,7 @@ from wm_mpi.models.rnn import MdnRnn, mixture_nll
 from wm_mpi.models.training import Trainer, get_weights, named_weights, set_weights
 from wm_mpi.models.vae import Vae
 from wm_mpi.world.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
-from wm_mpi.world.inference import Insight
+from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import GraphPolicy, WorldPolicy, open_session
 
 NO_BACKEND = {name: f"{name} is not installed: pip install -c constraints.txt {name}" for name in ("jax", "torch")}
@@ -266,7 +266,7 @@ def test_memory_equals_keras_over_many_steps(pipeline: Path) -> None:
 def test_the_policy_and_memory_remember_alike(pipeline: Path) -> None:
     """``look`` is ``act`` to the last bit; M's own graph takes the same step."""
     acting, looking = (WorldPolicy(pipeline / "world", 2) for _ in range(2))
-    insight = Insight.of(pipeline / "world")
+    insight = Inference.of(pipeline / "world")
     for policy in (acting, looking):
         for slot in range(2):
             policy.assign(slot, np.random.default_rng(slot).normal(0, 0.3, 867), noise=9)
@@ -287,10 +287,10 @@ def test_who_looks_inside_a_damaged_world_is_told(copied: Path) -> None:
     (copied / "world" / "rnn.h5").write_bytes(b"no weights")
     WorldPolicy(copied / "world", 1)  # drives as ever
     with pytest.raises(UserError, match="rnn.h5 is damaged, its SHA-256 .*freeze again"):
-        Insight.of(copied / "world")
+        Inference.of(copied / "world")
     (copied / "world" / "vae.h5").unlink()
     with pytest.raises(UserError, match="vae.h5 is missing.*freeze again"):
-        Insight.of(copied / "world")
+        Inference.of(copied / "world")
 
 
 def test_noise_is_sampled_with_sigma(pipeline: Path) -> None:

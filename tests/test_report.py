@@ -20,7 +20,7 @@ from wm_mpi.reporting import clips as footage
 from wm_mpi.reporting.charts import Axis, Mark, axis, chart, compact
 from wm_mpi.reporting.clips import EVERY, TEMPERATURES
 from wm_mpi.reporting.figures import bins, paper_until, smooth
-from wm_mpi.reporting.run_data import investigate, published
+from wm_mpi.reporting.run_data import published, read_run
 
 HEAVIEST = 10e6
 """Of any report (bytes)."""
@@ -108,14 +108,14 @@ def long(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_films_drive_as_the_verdict_did_that_they_illustrate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with its width: sums may round differently for another number of rows."""
     made: list[tuple[object, ...]] = []
-    findings = investigate(found("carracing"))
-    judged = findings.judged[0] | {"width": 5, "deterministic": False, "env": {
+    data = read_run(found("carracing"))
+    judged = data.judged[0] | {"width": 5, "deterministic": False, "env": {
         "env": "fast", "env_id": "x", "max_frames": 70, "lap_complete_percent": 0.5}}
     monkeypatch.setattr(footage, "Drive", lambda *arguments: made.append(arguments[2:]))
     monkeypatch.setattr(footage, "DreamDrive", type("Dream", (), {"__init__": lambda self, *rest: made.append(rest[2:])}))
     for part in ("film", "understanding", "dreams"):
         monkeypatch.setattr(footage, part, lambda *_: "")
-    footage.played(dataclasses.replace(findings, evaluations=[judged]), 1)
+    footage.played(dataclasses.replace(data, evaluations=[judged]), 1)
     assert made == [(False, 70, 0.5, 5)] * 2
 
 
@@ -141,9 +141,9 @@ def test_the_verdict_that_counts(toy: Path) -> None:
         return {"controller": controller, "mean": mean, "returns": [mean] * tracks}
 
     rows = [row("mean", 1, 100), row("mean", 2, 100), row("best", 3, 200), row("mean", 4, 4)]
-    findings = dataclasses.replace(investigate(str(toy)), evaluations=rows)
-    assert findings.verdict is rows[1] and findings.judged == [rows[0], rows[1], rows[3]]
-    assert dataclasses.replace(findings, evaluations=[]).verdict is None
+    data = dataclasses.replace(read_run(str(toy)), evaluations=rows)
+    assert data.verdict is rows[1] and data.judged == [rows[0], rows[1], rows[3]]
+    assert dataclasses.replace(data, evaluations=[]).verdict is None
 
 
 def test_a_run_in_a_world(car: Path) -> None:
@@ -236,7 +236,7 @@ def test_one_generation_and_a_line_in_the_making(toy: Path, tmp_path: Path) -> N
 
 
 def test_ranks_lost_are_counted_across_starts(long: Path) -> None:
-    assert investigate(str(long)).lost == [(301, "rank 7 on node1"), (901, "rank 9 on node2")]
+    assert read_run(str(long)).lost == [(301, "rank 7 on node1"), (901, "rank 9 on node2")]
 
 
 def test_the_published_curve_at_equal_frames() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from wm_mpi.core.errors import NoWorkersLeft
 from wm_mpi.pool.manager import LOOK
-from wm_mpi.pool.membership import Crew
+from wm_mpi.pool.membership import Members
 from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
 from wm_mpi.pool.transport import Message
 
@@ -156,7 +156,7 @@ def test_a_job_that_was_stopped_as_a_whole_goes_on(monkeypatch: pytest.MonkeyPat
     """SIGSTOP to all, SIGCONT a quarter of an hour later: the ranks get their time to speak. Silence afterwards counts."""
     post = StoppedPost()
     monkeypatch.setattr("time.monotonic", lambda: post.clock)
-    crew = Crew(post)  # type: ignore[arg-type]
+    crew = Members(post)  # type: ignore[arg-type]
     said: list[str] = []
     crew.say = said.append
     post.mail = [Message(number, "ready", (4, None)) for number in (1, 2)]

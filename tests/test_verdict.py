@@ -5,7 +5,7 @@ import pytest
 
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.envs import EnvSpec
-from wm_mpi.evolution.scores import FEWEST, bootstrap_interval, compare, describe, describe_pair, interval_in_words, judge
+from wm_mpi.evolution.scores import FEWEST, bootstrap_interval, compare, describe, describe_pair, interval_in_words, score
 from wm_mpi.reporting.figures import histogram
 from wm_mpi.reporting.model_card import verdicts
 from wm_mpi.rollout.worker import Played
@@ -15,7 +15,7 @@ ROAD = EnvSpec("fast", 1000, 0.95)
 
 def result(returns: np.ndarray, spec: EnvSpec = ROAD, first: int = 0) -> dict:
     played = [Played(float(each), 700, each > 0) for each in returns]
-    return judge(played, spec, [track_seed(0, first + number) for number in range(len(returns))]) | {"what": "a controller"}
+    return score(played, spec, [track_seed(0, first + number) for number in range(len(returns))]) | {"what": "a controller"}
 
 
 @pytest.mark.parametrize("mean,tracks,spec,expected", [

@@ -23,7 +23,7 @@ from wm_mpi.core.schema import Collected
 from wm_mpi.core.seeding import Stream, episode_seed
 from wm_mpi.data.datasets import open_frames, write_index
 from wm_mpi.data.episodes import check_shard, shard_holds, write_shard
-from wm_mpi.envs import EnvSpec, display, make_env
+from wm_mpi.envs import EnvSpec, display, has_pictures, make_env
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.pool import Pool, Tasks, open_pool
 from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, WalkPolicy
@@ -34,7 +34,7 @@ from wm_mpi.world.policy import Policy
 
 def main(config: CollectConfig) -> None:
     """Collect or go on collecting; worker ranks serve inside ``open_pool`` and come out with None."""
-    if config.env == "toy":
+    if not has_pictures(config.env):
         raise UserError("--env toy shows no frames, there is nothing to collect: use a CarRacing environment")
     with open_pool(lambda: Collector(config), lambda: display(config.display)) as pool:
         if pool is not None:

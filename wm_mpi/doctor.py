@@ -17,14 +17,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from wm_mpi.core.cli import rank_of_launcher
 from wm_mpi.core.errors import EXIT_BUG, UserError
 from wm_mpi.core.files import explained
 from wm_mpi.core.launch import STATUS_FILE, TELLING
+from wm_mpi.core.launched import launched_rank
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
-from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, judge
+from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, check_hosts
 
 LITTLE, HARDLY = 2 * 2**30, 200 * 2**20
 """Free disk below which a run is in doubt, or will fail (bytes; a run of the paper's size journals about 200 MB)."""
@@ -39,11 +39,11 @@ def main(config: DoctorConfig) -> None:
     try:
         examine(config, findings)
     except UserError as error:
-        if rank_of_launcher() > 0:
+        if launched_rank() > 0:
             error.status = EXIT_BUG  # as rank 0, which prints the verdict
             raise
         findings.append(Finding("FAIL", "start", str(error)))
-    if rank_of_launcher() == 0:
+    if launched_rank() == 0:
         report(findings)
         if any(finding.status == "FAIL" for finding in findings):
             sys.exit(EXIT_BUG)
@@ -72,7 +72,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
         finally:
             (out / PROBE).unlink()
         facts = list({each.rank: each for each in outcome.results}.values())
-        findings += [*judge(facts, socket.gethostname()), expectation(facts, config.world)]
+        findings += [*check_hosts(facts, socket.gethostname()), expectation(facts, config.world)]
         findings += [Finding("FAIL", "ranks", f"lost {who}", "see what it said above") for who in outcome.lost]
         findings.append(survival(pool))
 

@@ -22,11 +22,11 @@ from wm_mpi.core.shipped import describe_place
 from wm_mpi.core.terminal import quoted
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import EnvSpec, display
-from wm_mpi.evolution.run_state import Batch, Generation, History
+from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished
 from wm_mpi.evolution.strategy import Strategy
 from wm_mpi.pool import Pool, open_pool
 from wm_mpi.rollout.worker import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
-from wm_mpi.world.policy import load_manifest
+from wm_mpi.world.manifest import load_manifest
 
 
 def main(config: EsConfig) -> None:
@@ -56,14 +56,14 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
         begin(config.init, manifest)  # complains, if at all, before the directory is taken
     world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
     run.begin(config.values() | world, config.changeable_fields())
-    history, strategy = History.resume(
+    state, strategy = RunState.resume(
         run, lambda: Strategy(begin(config.init, manifest), config.popsize, config.sigma, config.seed),
         spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
-    with Progress(run.log, total, history.episodes_total) as progress:
-        pool.tell(progress.warn)
-        play = Player(pool, history, progress)
-        while not finished(config, strategy, history):
+    with Progress(run.log, total, state.episodes_total) as progress:
+        pool.report_to(progress.warn)
+        play = Player(pool, state, progress)
+        while not finished(strategy.generation, state.best_validation, config.generations, config.stop_at):
             began = time.perf_counter()
             generation = strategy.generation + 1
             candidates = strategy.ask()
@@ -75,9 +75,9 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
                 judged = play(strategy.mean[None], validation_tasks(config), generation, Stream.VALIDATION)
                 validation = np.array([each.total for each in judged.played])
             summary = Generation.of(generation, batch, returns, validation, strategy.sigma,
-                                    time.perf_counter() - began, history.totals)
-            history.save(summary, strategy, candidates, returns.mean(axis=1))
-            progress.line(summary.describe(config.generations, history.left(config.generations - generation)))
+                                    time.perf_counter() - began, state.totals)
+            state.save(summary, strategy, candidates, returns.mean(axis=1))
+            progress.line(summary.describe(config.generations, state.left(config.generations - generation)))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}\n"
           f"next: python -m wm_mpi.evaluate --run {quoted(run.path)}")
 
@@ -100,12 +100,6 @@ def begin(init: str | None, manifest: Manifest | None) -> npt.NDArray[np.float64
     return arrays["parameters"]
 
 
-def finished(config: EsConfig, strategy: Strategy, history: History) -> bool:
-    """Whether the run has its generations, or its validation mean has reached ``stop_at``."""
-    reached = config.stop_at is not None and history.best_validation >= config.stop_at
-    return reached or strategy.generation >= config.generations
-
-
 def training_tasks(config: EsConfig, generation: int) -> list[Task]:
     """All (candidate, episode) pairs; candidates share the generation's tracks."""
     return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode), config.stuck_frames)
@@ -122,17 +116,17 @@ class Player:
     """Plays a batch of tasks, except those that the journal already holds, and journals each as it finishes."""
 
     pool: Pool
-    history: History
+    state: RunState
     progress: Progress
 
     def __call__(self, candidates: npt.NDArray[np.float64], tasks: list[Task], generation: int,
-                 stream: Stream) -> Batch:
+                 stream: Stream) -> PlayedEpisodes:
         """Play what is missing.
 
         Raises:
             UserError: a return is not finite.
         """
-        known = self.history.journal(generation, stream.name.lower())
+        known = self.state.journal(generation, stream.name.lower())
         missing = [index for index in range(len(tasks)) if index not in known]
         began = time.perf_counter()
 
@@ -140,10 +134,10 @@ class Player:
             index = missing[position]
             require_finite(tasks[index], played)
             known[index] = played
-            self.history.note(generation, stream.name.lower(), index, played)
+            self.state.note(generation, stream.name.lower(), index, played)
             self.progress.advance(int(stream is Stream.TRAINING), stream.name.lower())
 
         outcome = self.pool.run(candidates, [tasks[index] for index in missing], arrived)
         frames = sum(known[index].frames for index in missing)
-        return Batch([known[index] for index in range(len(tasks))], outcome,
+        return PlayedEpisodes([known[index] for index in range(len(tasks))], outcome,
                      frames / max(time.perf_counter() - began, 1e-9))

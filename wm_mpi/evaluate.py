@@ -19,7 +19,7 @@ from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.shipped import beside
 from wm_mpi.envs import display
 from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
-from wm_mpi.evolution.scores import Result, compare, describe, describe_pair, judge
+from wm_mpi.evolution.scores import Result, compare, describe, describe_pair, score
 from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
 from wm_mpi.rollout.worker import Rollout, Task, make_rollout, require_finite
 
@@ -78,7 +78,7 @@ def main(config: EvaluateConfig) -> None:
                 outcome = pool.run((each.number, each.parameters[None]), tasks, lambda *_: progress.advance())
                 for task, played in zip(tasks, outcome.results, strict=True):
                     require_finite(task, played)
-                results.append(judge(outcome.results, each.trained.spec, seeds) | about(config, each))
+                results.append(score(outcome.results, each.trained.spec, seeds) | about(config, each))
         report(config, contestants, results)
 
 

@@ -22,7 +22,7 @@ from wm_mpi.core.files import explained, make_parent, read_json, read_text, whol
 from wm_mpi.data.arrays import load_arrays, save_arrays
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.reporting.model_card import model_card, unrooted
-from wm_mpi.world.policy import load_manifest, read_part
+from wm_mpi.world.manifest import load_manifest, read_part
 
 CARD = "README.md"
 MANIFEST = "manifest.json"
@@ -32,7 +32,7 @@ def main(config: ExportConfig) -> None:
     """Write all of it beside the place where it goes, then put it there at once."""
     trained = load_trained(config.run, env=None, world=config.world, max_frames=1000, lap_complete_percent=None,
                            deterministic=None)
-    if trained.world is None or trained.spec.name == "toy":
+    if trained.world is None or not trained.spec.pictures:
         raise UserError(f"{config.run} was trained in --env toy, which has no world: there is nothing to share")
     out, notes = Path(config.out), "" if config.notes is None else read_text(Path(config.notes))
     if out.exists() and not (out.is_dir() and is_export(out)):

@@ -62,7 +62,7 @@ def main(config: FreezeConfig) -> None:
             (new / "policy.onnx").write_bytes(graph)
             for kind, directory in (("vae", config.vae), ("rnn", config.rnn)):
                 shutil.copyfile(weights_file(directory, kind), new / f"{kind}.h5")
-            draw_samples(new / "samples.png", vae, sample_frames(data))
+            paint_samples(new / "samples.png", vae, sample_frames(data))
             write_json(new / "manifest.json", {
                 "format": 1, "precision": precision, "checks": checks,
                 "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
@@ -131,7 +131,7 @@ def sample_frames(data: Dataset) -> npt.NDArray[np.uint8]:
     return np.concatenate([data.read("frames", int(row), int(row) + 1) for row in np.sort(rows)])
 
 
-def draw_samples(path: Path, vae: Vae, frames: npt.NDArray[np.uint8]) -> None:
+def paint_samples(path: Path, vae: Vae, frames: npt.NDArray[np.uint8]) -> None:
     """A picture of frames above their reconstructions (through the mean of z)."""
     import matplotlib  # half a second, and only here
     matplotlib.use("Agg")

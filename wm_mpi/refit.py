@@ -20,7 +20,7 @@ from wm_mpi.data.batches import split_episodes
 from wm_mpi.data.datasets import open_frames
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.world.controller_fit import Features, add_up, fit, to_matrix, to_parameters
-from wm_mpi.world.policy import load_manifest
+from wm_mpi.world.manifest import load_manifest
 
 HELD_OUT = 0.2
 """Share of the episodes that judge the fit, and of the others that choose its penalty."""
@@ -30,7 +30,7 @@ def main(config: RefitConfig) -> None:
     """Show both worlds the same episodes, and fit."""
     trained = load_trained(config.run, env=None, world=config.old_world, max_frames=1000, lap_complete_percent=None,
                            deterministic=None)
-    if trained.world is None or trained.spec.name == "toy":
+    if trained.world is None or not trained.spec.pictures:
         raise UserError(f"{config.run} was trained in --env toy, which has no world: there is nothing to carry over")
     manifest = load_manifest(Path(config.world))
     check_writable(Path(config.out))

@@ -13,16 +13,16 @@ from wm_mpi.core.shipped import beside
 from wm_mpi.reporting.clips import make_footage
 from wm_mpi.reporting.html_page import make_page
 from wm_mpi.reporting.png_page import draw_poster
-from wm_mpi.reporting.run_data import investigate
+from wm_mpi.reporting.run_data import read_run
 
 
 def main(config: ReportConfig) -> None:
     """Read the run, draw the picture if it is wanted, and write the page."""
-    findings = investigate(config.run, config.world)
+    data = read_run(config.run, config.world)
     out = beside(config.run, "report.html") if config.out is None else Path(config.out)
     check_writable(out)
     if config.png is not None:  # the quicker one first: it also needs a package that may be missing
-        draw_poster(findings, Path(config.png))
+        draw_poster(data, Path(config.png))
         print(f"finished: {config.png}")
-    write_text(out, make_page(findings, make_footage(findings, config.films)))
+    write_text(out, make_page(data, make_footage(data, config.films)))
     print(f"finished: {out} ({out.stat().st_size / 1e6:.2f} MB), open it in a browser")

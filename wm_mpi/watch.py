@@ -67,7 +67,7 @@ def get_in(config: WatchConfig, trained: Trained) -> Drive:
     Raises:
         UserError: the run is the toy's, which nobody can see.
     """
-    if trained.world is None or trained.spec.name == "toy":
+    if trained.world is None or not trained.spec.pictures:
         raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
     kind = DreamDrive if config.dream else Drive
     car = kind(trained.world, trained.parameters, trained.deterministic, config.max_frames,

@@ -39,8 +39,8 @@ def die() -> None:
 
 
 def during_broadcast() -> None:
-    send, pids = transport.Post.send, {}
-    hello, broadcasts = crew.Crew._note, []
+    send, pids = transport.Mail.send, {}
+    hello, broadcasts = crew.Members._note, []
 
     def noting(self: Any, who: Any, message: Any) -> None:
         hello(self, who, message)
@@ -56,7 +56,7 @@ def during_broadcast() -> None:
                 ranks = ranks[1:]
         send(self, ranks, kind, content)
 
-    transport.Post.send, crew.Crew._note = sending, noting  # type: ignore[method-assign]
+    transport.Mail.send, crew.Members._note = sending, noting  # type: ignore[method-assign]
 
 
 def during_checkpoint() -> None:

@@ -21,6 +21,7 @@ import tyro
 from wm_mpi import __version__
 from wm_mpi.core.errors import EXIT_BAD_INPUT, Stopped, UserError, account
 from wm_mpi.core.launch import leave_status, passed_on, survives
+from wm_mpi.core.launched import LOCAL_RANK, launched_rank
 from wm_mpi.core.options import Command
 from wm_mpi.core.progress import log, speak
 from wm_mpi.core.ranges import check
@@ -48,7 +49,7 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
     try:
         with contextlib.redirect_stderr(said), _wide(not {"--help", "-h"} & set(arguments)):
             config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
-                              console_outputs=rank_of_launcher() == 0)
+                              console_outputs=launched_rank() == 0)
     except SystemExit as ended:
         if ended.code != EXIT_BAD_INPUT:
             raise
@@ -106,14 +107,6 @@ def _defaults(config_class: type[Config], preset: str) -> Config:
     return config_class(**({} if known is None else {"preset": preset, **known}))
 
 
-def rank_of_launcher() -> int:
-    """This process's rank as the launcher's environment tells it, 0 without a launcher; needs no MPI."""
-    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0
-
-
 def run_command(command: str, config_class: type[Config], main: Callable[[Config], None] | None = None) -> NoReturn:
     """Parse ``sys.argv``, call ``main``, by default that of the module ``wm_mpi.<command>``, and exit with a status.
 
@@ -128,7 +121,7 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
     spell_streams()
     sys.stdout, sys.stderr = cast(TextIO, _Unbreakable(sys.stdout)), cast(TextIO, _Unbreakable(sys.stderr))
     speak(logging.INFO)
-    rank, config = rank_of_launcher(), None
+    rank, config = launched_rank(), None
     try:
         config = parse(config_class, command, sys.argv[1:])
         speak(logging.WARNING if config.quiet or rank > 0 else logging.DEBUG if config.verbose else logging.INFO)
@@ -150,7 +143,7 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
             text = "".join(traceback.format_exception(error)) + text
         if rank == 0 or not isinstance(error, UserError):  # the ranks of a machine find the same; one voice is enough
             print(text, file=sys.stderr)
-        elif os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK") == "0":
+        elif os.environ.get(LOCAL_RANK[0]) == "0":
             print(f"rank {rank} on {socket.gethostname()}: {text}", file=sys.stderr)
     if rank == 0:
         leave_status(str(status))
@@ -182,7 +175,7 @@ class _Unbreakable:
 
 def _heed_signals() -> None:
     """SIGTERM, SIGUSR1 and a closed terminal stop the command as Ctrl-C does."""
-    if rank_of_launcher() > 0:
+    if launched_rank() > 0:
         _heed_rank_0()
         return
     heeded = -GRACE

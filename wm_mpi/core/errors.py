@@ -33,7 +33,7 @@ class FaultyTask(UserError):
     status = EXIT_BUG
 
 
-PACKAGES = {"keras": "'wm_mpi[train]'", "tensorflow": "'wm_mpi[train]'", "tensorboardX": "'wm_mpi[train]'",
+INSTALLED_WITH = {"keras": "'wm_mpi[train]'", "tensorflow": "'wm_mpi[train]'", "tensorboardX": "'wm_mpi[train]'",
             "matplotlib": "'wm_mpi[watch]'", "av": "'wm_mpi[watch]'", "pygame": "pygame-ce", "websockets": "websockets",
             "torch": "torch, or set KERAS_BACKEND=tensorflow", "jax": "jax, or set KERAS_BACKEND=tensorflow"}
 """Packages that not every installation has, by module, and what pip is to install."""
@@ -48,9 +48,9 @@ def account(error: BaseException, where: str = "") -> tuple[str, int]:
     match error:
         case UserError():
             return f"error: {error}", error.status
-        case ModuleNotFoundError() if error.name in PACKAGES:
+        case ModuleNotFoundError() if error.name in INSTALLED_WITH:
             return (f"error: this command needs the package {error.name}, which is not installed: "
-                    f"pip install {PACKAGES[error.name]}"), EXIT_BAD_INPUT
+                    f"pip install {INSTALLED_WITH[error.name]}"), EXIT_BAD_INPUT
         case Stopped():
             return f"stopped by {error}: run the same command again to go on", EXIT_STOPPED
         case KeyboardInterrupt():

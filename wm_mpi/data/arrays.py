@@ -79,4 +79,5 @@ def load_arrays(path: Path, what: str, schema: type[Value] = dict,  # type: igno
 
 
 def reason(error: Exception) -> str:
+    """What an error says, in a line."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

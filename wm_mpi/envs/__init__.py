@@ -19,7 +19,17 @@ from wm_mpi.envs.display import display
 from wm_mpi.envs.frame import policy_frame
 from wm_mpi.envs.registration import ENV_ID
 
-__all__ = ["EnvSpec", "display", "make_env", "policy_frame"]
+__all__ = ["SOLVED", "EnvSpec", "display", "has_pictures", "make_env", "policy_frame"]
+
+
+SOLVED = {name: (900.0, 100) for name in ("fast", "gymnasium", "gym")}
+"""Environments that count as solved by a mean return (points) over so many tracks: CarRacing, as Gymnasium's documentation
+and the paper have it."""
+
+
+def has_pictures(name: str) -> bool:
+    """Whether an environment shows pictures; the toy shows four numbers."""
+    return name != "toy"
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,11 @@ class EnvSpec:
     """'fast', 'gymnasium', 'gym' or 'toy'."""
     max_frames: int = 1000
     lap_complete_percent: float = 0.95
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it shows pictures, so that C drives through V and M."""
+        return has_pictures(self.name)
 
     def describe(self) -> dict[str, Any]:
         """Environment id, package version and termination rule, recorded in every artefact."""

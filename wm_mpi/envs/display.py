@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.launched import local_rank
 
 _PATIENCE = 30.0
 """How long the other ranks of a node wait for their node's Xvfb (seconds)."""
@@ -35,15 +36,8 @@ def display(kind: str) -> Iterator[None]:
         yield
     else:
         os.environ["SDL_VIDEODRIVER"] = "x11"
-        with _own_xvfb() if _local_rank() == 0 else _shared_xvfb():
+        with _own_xvfb() if local_rank() == 0 else _shared_xvfb():
             yield
-
-
-def _local_rank() -> int:
-    for name in ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0
 
 
 def _meeting_point() -> Path:

@@ -1,5 +1,6 @@
 """What a run has trained, and where to judge it: what evaluate, watch and whoever else drives a champion begin with."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,9 @@ from wm_mpi.core.schema import Champion, Generation, Settings, checked
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.core.shipped import called, found, kind_of, shipped
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.envs import EnvSpec
-from wm_mpi.world.policy import load_manifest
+from wm_mpi.envs import EnvSpec, has_pictures
+from wm_mpi.evolution.run_state import finished
+from wm_mpi.world.manifest import load_manifest
 
 OWN = "runs/es"
 """Where es puts a run unless told otherwise."""
@@ -56,7 +58,7 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
     first = f"{directory.path} has no champion yet: let es finish a generation first"
     arrays, about = load_arrays(directory.champion, first, Champion, ("parameters", "best_candidate"))
     world = world or world_of(directory, settings)
-    if world is not None and world == world_of(directory, settings) and spec.name != "toy" and not Path(world).exists():
+    if world is not None and world == world_of(directory, settings) and spec.pictures and not Path(world).exists():
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
     check_world(world, about, spec, settings["env"])
     generation, rows = about["generation"], list(whole_lines(directory.metrics, Generation))
@@ -90,10 +92,9 @@ def world_of(run: RunDir, settings: Settings) -> str | None:
 
 
 def complete(rows: Sequence[Mapping[str, Any]], settings: Settings) -> bool:
-    """Whether a run with these metrics has its generations, or has reached what it was to stop at."""
-    target = settings.get("stop_at")
-    return bool(rows) and (rows[-1]["generation"] >= settings["generations"] or (
-        target is not None and any(row["eval_mean"] >= target for row in rows if "eval_mean" in row)))
+    """Whether a run with these metrics has come to its end."""
+    best = max((row["eval_mean"] for row in rows if "eval_mean" in row), default=-math.inf)
+    return bool(rows) and finished(rows[-1]["generation"], best, settings["generations"], settings.get("stop_at"))
 
 
 def check_world(world: str | None, champion: Champion, spec: EnvSpec, trained_in: str) -> None:
@@ -102,9 +103,9 @@ def check_world(world: str | None, champion: Champion, spec: EnvSpec, trained_in
     Raises:
         UserError: another world, no world, or another kind of environment.
     """
-    if (spec.name == "toy") != (trained_in == "toy"):
+    if spec.pictures != has_pictures(trained_in):
         raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}")
-    if world is None or spec.name == "toy":
+    if world is None or not spec.pictures:
         return
     found = load_manifest(Path(world))["files"]["policy.onnx"]
     if found != champion.get("world_sha256"):

@@ -31,7 +31,12 @@ DURABLE_EVERY = 2.0
 """The journal waits for the disk at most so often (seconds): what a power cut can cost."""
 
 
-class Batch(NamedTuple):
+def finished(generation: int, best_validation: float, generations: int, stop_at: float | None) -> bool:
+    """Whether a run has its ``generations``, or its best validation mean has reached ``stop_at`` (points)."""
+    return generation >= generations or stop_at is not None and best_validation >= stop_at
+
+
+class PlayedEpisodes(NamedTuple):
     """Played episodes in task order."""
 
     played: list[Played]
@@ -75,7 +80,7 @@ class Generation:
     eval_std: float | None = None
 
     @classmethod
-    def of(cls, generation: int, batch: Batch, returns: npt.NDArray[np.float64],
+    def of(cls, generation: int, batch: PlayedEpisodes, returns: npt.NDArray[np.float64],
            validation: npt.NDArray[np.float64] | None, sigma: float, seconds: float,
            before: "Totals") -> "Generation":
         """Sum up a generation; ``returns`` has shape (popsize, episodes), its row means are the candidates' fitness.
@@ -115,7 +120,7 @@ class Generation:
 
 
 @dataclasses.dataclass
-class _State:
+class _Saved:
     """What a checkpoint holds beside the strategy."""
 
     row: dict[str, Any] | None = None
@@ -127,21 +132,21 @@ class _State:
     best_return: float = -np.inf
 
 
-class History:
+class RunState:
     """Saves a generation in an order that survives a kill at any moment.
 
     Journal lines come as episodes finish; the checkpoint makes a generation final; then the champion and the metrics line
     follow, and are made good on resume if the kill came between.
     """
 
-    def __init__(self, run: RunDir, state: _State, about: dict[str, Any]) -> None:
-        self._run, self._state, self._about = run, state, about
+    def __init__(self, run: RunDir, saved: _Saved, about: dict[str, Any]) -> None:
+        self._run, self._saved, self._about = run, saved, about
         self._journal: dict[tuple[int, str], dict[int, Played]] = {}
         self._durable = time.monotonic()
         self._seconds: deque[float] = deque(maxlen=10)
 
     @classmethod
-    def resume(cls, run: RunDir, new: Callable[[], Strategy], about: dict[str, Any]) -> tuple["History", Strategy]:
+    def resume(cls, run: RunDir, new: Callable[[], Strategy], about: dict[str, Any]) -> tuple["RunState", Strategy]:
         """Take up the newest whole checkpoint, or begin with ``new()``; says what it does.
 
         ``about`` (environment, rules) is recorded with the champion.
@@ -152,8 +157,8 @@ class History:
                 log.warning(f"{path} is damaged, its hash does not match: falling back to the checkpoint before")
                 path.unlink()
                 continue
-            state, strategy = _unpack(path, data)
-            history = cls(run, state, about)
+            saved, strategy = _unpack(path, data)
+            state = cls(run, saved, about)
             log.info(f"resuming {run.path} after generation {strategy.generation}")
             break
         else:
@@ -161,14 +166,14 @@ class History:
                 raise UserError(f"{run.checkpoints} has no whole checkpoint, but {run.metrics} has lines: restore a "
                                 "checkpoint, or give another --out to begin anew")
             strategy = new()
-            history = cls(run, _State(), about)
-        history._make_good(strategy)
-        return history, strategy
+            state = cls(run, _Saved(), about)
+        state._make_good(strategy)
+        return state, strategy
 
     @property
     def totals(self) -> Totals:
         """What the run has taken so far."""
-        row = self._state.row or {}
+        row = self._saved.row or {}
         return Totals(row.get("frames_total", 0), row.get("core_hours", 0.0))
 
     def left(self, generations: int) -> float:
@@ -178,12 +183,12 @@ class History:
     @property
     def episodes_total(self) -> int:
         """Training episodes so far."""
-        return self._state.episodes_total
+        return self._saved.episodes_total
 
     @property
     def best_validation(self) -> float:
         """The best validation mean so far, -inf before the first."""
-        return self._state.best_validation
+        return self._saved.best_validation
 
     def journal(self, generation: int, stream: str) -> dict[int, Played]:
         """Episodes of the unfinished generation that are already played, by task index."""
@@ -207,41 +212,41 @@ class History:
             candidates: shape (popsize, parameters).
             fitness: their mean returns, shape (popsize,).
         """
-        state = self._state
-        state.row = generation.row()
+        saved = self._saved
+        saved.row = generation.row()
         self._seconds.append(generation.seconds)
-        state.episodes_total += generation.episodes
-        if fitness.max() > state.best_return:
-            state.best_return, state.best_candidate = float(fitness.max()), candidates[fitness.argmax()]
-        if generation.eval_mean is not None and generation.eval_mean > state.best_validation:
-            state.best_validation = generation.eval_mean
-            state.champion, state.champion_generation = strategy.mean, generation.generation
-        self._run.save_checkpoint(generation.generation, _pack(state, strategy))
+        saved.episodes_total += generation.episodes
+        if fitness.max() > saved.best_return:
+            saved.best_return, saved.best_candidate = float(fitness.max()), candidates[fitness.argmax()]
+        if generation.eval_mean is not None and generation.eval_mean > saved.best_validation:
+            saved.best_validation = generation.eval_mean
+            saved.champion, saved.champion_generation = strategy.mean, generation.generation
+        self._run.save_checkpoint(generation.generation, _pack(saved, strategy))
         self._write_champion(strategy)
-        append_jsonl(self._run.metrics, state.row)
+        append_jsonl(self._run.metrics, saved.row)
         self._journal.clear()
 
     def _write_champion(self, strategy: Strategy) -> None:
         """The mean of the best validation so far; before the first validation, the latest mean."""
-        state = self._state
-        validated = state.champion is not None
-        assert state.best_candidate is not None
+        saved = self._saved
+        validated = saved.champion is not None
+        assert saved.best_candidate is not None
         about = {**self._about, "kind": "champion",
-                 "generation": state.champion_generation if validated else strategy.generation,
-                 "validation_mean": state.best_validation if validated else None, "best_return": state.best_return}
+                 "generation": saved.champion_generation if validated else strategy.generation,
+                 "validation_mean": saved.best_validation if validated else None, "best_return": saved.best_return}
         save_arrays(self._run.champion, {
-            "parameters": strategy.mean if state.champion is None else state.champion,
-            "latest_mean": strategy.mean, "best_candidate": state.best_candidate}, about)
+            "parameters": strategy.mean if saved.champion is None else saved.champion,
+            "latest_mean": strategy.mean, "best_candidate": saved.best_candidate}, about)
 
     def _make_good(self, strategy: Strategy) -> None:
         """Bring metrics, champion and journal in step with the checkpoint."""
         rows: list[Any] = read_jsonl(self._run.metrics, schema.Generation)
         kept = [row for row in rows if row["generation"] <= strategy.generation]
-        if self._state.row is not None and (not kept or kept[-1]["generation"] < strategy.generation):
-            kept.append(self._state.row)
+        if self._saved.row is not None and (not kept or kept[-1]["generation"] < strategy.generation):
+            kept.append(self._saved.row)
         if kept != rows:
             write_text(self._run.metrics, "".join(f"{json.dumps(row)}\n" for row in kept))
-        if self._state.row is not None:
+        if self._saved.row is not None:
             self._write_champion(strategy)
         for row in iterate_jsonl(self._run.episodes, schema.Journalled):
             if row["generation"] > strategy.generation:
@@ -249,15 +254,15 @@ class History:
                     row["return"], row["frames"], row["lap"])
 
 
-def _pack(state: _State, strategy: Strategy) -> bytes:
-    payload = pickle.dumps((dataclasses.asdict(state), strategy.dumps()))
+def _pack(saved: _Saved, strategy: Strategy) -> bytes:
+    payload = pickle.dumps((dataclasses.asdict(saved), strategy.dumps()))
     return hashlib.sha256(payload).digest() + payload
 
 
-def _unpack(path: Path, data: bytes) -> tuple[_State, Strategy]:
+def _unpack(path: Path, data: bytes) -> tuple[_Saved, Strategy]:
     try:
-        state, strategy = read_pickle(data[32:])
-        return _State(**state), Strategy.loads(strategy)
+        saved, strategy = read_pickle(data[32:])
+        return _Saved(**saved), Strategy.loads(strategy)
     except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError) as error:
         raise UserError(f"{path} is whole, but these versions of the packages cannot read it ({error}): go on with the "
                         "versions that environment.json of the run names, if you trust who made it") from None

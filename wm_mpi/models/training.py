@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,20 +16,9 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import append_jsonl, read_jsonl, write_text
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.schema import Epoch
+from wm_mpi.data.batches import Batch
 
 Arrays = dict[str, npt.NDArray]
-
-
-class Batch(Protocol):
-    """Arrays for one step, and the data set's rows they came from."""
-
-    @property
-    def arrays(self) -> Arrays:
-        """Arrays by name."""
-
-    @property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """Row in the data set of each item."""
 
 
 def named_weights(model: Any) -> dict[str, Any]:

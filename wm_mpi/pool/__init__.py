@@ -8,10 +8,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from wm_mpi.core.launch import survives
+from wm_mpi.core.launched import launched_size
 from wm_mpi.pool.interface import FAR, Arithmetic, Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import Listed, SerialPool
-from wm_mpi.pool.transport import Post, launched_size, mpi_library
+from wm_mpi.pool.transport import Mail, mpi_library
 from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]
@@ -34,12 +35,12 @@ def open_pool(build: Callable[[], Worker], within: Callable[[], Within] = contex
         with within():
             yield SerialPool(build())
         return
-    post = Post()
-    if post.rank > 0:
-        serve(post, build, within)
+    mail = Mail()
+    if mail.rank > 0:
+        serve(mail, build, within)
         yield None
         return
-    with MpiPool(post) as pool, within():
+    with MpiPool(mail) as pool, within():
         build()
         pool.begin()
         yield pool

@@ -81,7 +81,7 @@ class Pool(Protocol):
     def workers(self) -> int:
         """Ranks at work."""
 
-    def tell(self, say: Callable[[str], None]) -> None:
+    def report_to(self, say: Callable[[str], None]) -> None:
         """Use ``say`` to tell people what happened to ranks; before, it goes to standard error."""
 
     def drill(self) -> float | None:

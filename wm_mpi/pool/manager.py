@@ -7,9 +7,9 @@ from typing import Any
 
 from wm_mpi.core.errors import FaultyTask, NoWorkersLeft, Stopped, UserError, account
 from wm_mpi.pool.interface import OnResult, Outcome
-from wm_mpi.pool.membership import Crew, Rank
+from wm_mpi.pool.membership import Members, Rank
 from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
-from wm_mpi.pool.transport import Post
+from wm_mpi.pool.transport import Mail
 
 LOOK = 0.02
 """Copies are thought about so often, once no task waits (seconds)."""
@@ -18,46 +18,46 @@ LOOK = 0.02
 class MpiPool:
     """Rank 0 of several; it plays nothing itself. As a context manager it lets the workers go at the end."""
 
-    def __init__(self, post: Post) -> None:
+    def __init__(self, mail: Mail) -> None:
         """Every other rank is a worker, in ``worker.serve``."""
-        self._crew = Crew(post)
+        self._members = Members(mail)
         self._pace = Pace()
         self._runs = 0
 
     @property
     def workers(self) -> int:
         """Ranks not lost."""
-        return len(self._crew.present)
+        return len(self._members.present)
 
-    def tell(self, say: Callable[[str], None]) -> None:
+    def report_to(self, say: Callable[[str], None]) -> None:
         """Use ``say`` from now on."""
-        self._crew.say = say
+        self._members.say = say
 
     def drill(self) -> float | None:
         """See ``Pool.drill``."""
-        return self._crew.drill()
+        return self._members.drill()
 
     def begin(self) -> None:
         """Have every worker build its part: only now, when rank 0 has found no fault."""
-        self._crew.begin()
+        self._members.begin()
 
     def run(self, shared: Any, tasks: Sequence[Any], on_result: OnResult | None = None) -> Outcome:
         """Play all tasks on the workers, see ``Pool.run``."""
         began = time.perf_counter()
         self._runs += 1
         self._pace.fade()
-        run = _Run(self._crew, self._runs, self._pace, shared, tasks, on_result)
-        self._crew.busy = True
+        run = _Run(self._members, self._runs, self._pace, shared, tasks, on_result)
+        self._members.busy = True
         run.play()
-        self._crew.busy = False
-        lost = tuple(f"{rank} ({rank.lost})" for rank in self._crew.ranks.values() if rank.lost)
+        self._members.busy = False
+        lost = tuple(f"{rank} ({rank.lost})" for rank in self._members.ranks.values() if rank.lost)
         busy = run.busy / (max(1, self.workers) * (time.perf_counter() - began))
-        return Outcome(run.results, min(1.0, busy), self.workers, self._slowest(), lost, self._crew.kinds)
+        return Outcome(run.results, min(1.0, busy), self.workers, self._slowest(), lost, self._members.kinds)
 
     def _slowest(self) -> str:
         if self.workers < 2:
             return ""
-        rank = max(self._crew.present, key=lambda rank: self._pace.of(rank.number))
+        rank = max(self._members.present, key=lambda rank: self._pace.of(rank.number))
         return f"{rank} ({self._pace.of(rank.number):.1f}x the mean time)"
 
     def __enter__(self) -> "MpiPool":
@@ -66,19 +66,19 @@ class MpiPool:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Send the workers home."""
         if error is None:
-            self._crew.dismiss(0)
+            self._members.dismiss(0)
         else:
             text, status = account(error, f"rank 0 on {socket.gethostname()} raised, the job ends:\n")
             bug = not isinstance(error, UserError | Stopped | KeyboardInterrupt)
-            self._crew.dismiss(status, text, orderly=not bug)
+            self._members.dismiss(status, text, orderly=not bug)
 
 
 class _Run:
     """One list of tasks being played."""
 
-    def __init__(self, crew: Crew, number: int, pace: Pace, shared: Any, tasks: Sequence[Any],
+    def __init__(self, members: Members, number: int, pace: Pace, shared: Any, tasks: Sequence[Any],
                  on_result: OnResult | None) -> None:
-        self._crew, self._number, self._pace, self._tasks, self._on_result = crew, number, pace, tasks, on_result
+        self._members, self._number, self._pace, self._tasks, self._on_result = members, number, pace, tasks, on_result
         self._begin = (number, shared)
         self._schedule = Schedule(len(tasks), pace)
         self._playing: dict[int, int] = {}  # ranks in this run -> tasks sent and not answered
@@ -101,14 +101,14 @@ class _Run:
             raise NoWorkersLeft(f"{error} (several of them were lost with {self._tasks[suspect]} among others)") from None
 
     def _play(self) -> None:
-        self._crew.assemble()
-        self._join(sorted(self._crew.ready, key=lambda rank: self._pace.of(rank.number)))
+        self._members.assemble()
+        self._join(sorted(self._members.ready, key=lambda rank: self._pace.of(rank.number)))
         while not self._schedule.done:
-            message = self._crew.next(LOOK)
-            for number, died in self._crew.gone():
+            message = self._members.next(LOOK)
+            for number, died in self._members.gone():
                 self._lose(number, died)
             if message is not None:
-                rank = self._crew.ranks[message.sender]
+                rank = self._members.ranks[message.sender]
                 if message.kind == "results":
                     self._take(rank, *message.content)
                 if rank.ready and rank.number not in self._playing:
@@ -117,7 +117,7 @@ class _Run:
                     self._deal([rank])
             if not self._schedule.waiting:
                 self._copy()
-        self._crew.post.send(self._playing, "end")
+        self._members.mail.send(self._playing, "end")
 
     def _join(self, ranks: list[Rank]) -> None:
         """Tell ranks what the run shares, then give them tasks."""
@@ -125,7 +125,7 @@ class _Run:
             rank.ready = False
             self._playing[rank.number] = 0
             self._capacity += rank.capacity
-        self._crew.post.send((rank.number for rank in ranks), "begin", self._begin)
+        self._members.mail.send((rank.number for rank in ranks), "begin", self._begin)
         self._deal(ranks)
 
     def _deal(self, ranks: list[Rank]) -> None:
@@ -151,8 +151,8 @@ class _Run:
         if now - self._looked < LOOK:
             return
         self._looked = now
-        idle = {number: self._crew.ranks[number].capacity - playing for number, playing in self._playing.items()
-                if playing < self._crew.ranks[number].capacity and self._listening(number)}
+        idle = {number: self._members.ranks[number].capacity - playing for number, playing in self._playing.items()
+                if playing < self._members.ranks[number].capacity and self._listening(number)}
         dealt: dict[int, list[int]] = {}
         for number, index in self._schedule.copies(idle, now):
             dealt.setdefault(number, []).append(index)
@@ -161,10 +161,10 @@ class _Run:
     def _send(self, dealt: dict[int, list[int]]) -> None:
         for number, indexes in dealt.items():
             self._playing[number] += len(indexes)
-            self._crew.post.send([number], "tasks", [(index, self._tasks[index]) for index in indexes])
+            self._members.mail.send([number], "tasks", [(index, self._tasks[index]) for index in indexes])
 
     def _listening(self, number: int) -> bool:
-        return not self._crew.ranks[number].silent
+        return not self._members.ranks[number].silent
 
     def _take(self, rank: Rank, run: int, results: list[tuple[int, Any]], busy: float) -> None:
         """Results have come; those of an earlier run are nobody's any more.
@@ -197,7 +197,7 @@ class _Run:
         if first.arithmetic == rank.arithmetic:
             raise UserError(f"{text}, although both compute alike to the last bit: one of them has a fault, in its memory "
                             "or in its files; leave its host out and run the same command again")
-        self._crew.say_once("differ", f"{text}, which compute unlike: the first answer counts, here and from now on")
+        self._members.say_once("differ", f"{text}, which compute unlike: the first answer counts, here and from now on")
 
     def _lose(self, number: int, died: bool) -> None:
         """Others play what a rank held.
@@ -209,7 +209,7 @@ class _Run:
         if died:
             self._playing.pop(number, None)
         if deadly is not None:
-            raise FaultyTask(f"{self._tasks[deadly]} has ended {DEADLY} ranks, the last was {self._crew.ranks[number]} "
-                             f"({self._crew.ranks[number].lost}): the fault is in this task, see what they said above")
-        idle = [rank for rank in self._crew.present if rank.number in self._playing and not rank.silent]
+            raise FaultyTask(f"{self._tasks[deadly]} has ended {DEADLY} ranks, the last was {self._members.ranks[number]} "
+                             f"({self._members.ranks[number].lost}): the fault is in this task, see what they said above")
+        idle = [rank for rank in self._members.present if rank.number in self._playing and not rank.silent]
         self._deal(sorted(idle, key=lambda rank: self._pace.of(rank.number)))

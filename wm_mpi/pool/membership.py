@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wm_mpi.core.errors import NoWorkersLeft, UserError
 from wm_mpi.core.launch import PLAYING, leave_status
 from wm_mpi.pool.interface import FAR, Arithmetic
-from wm_mpi.pool.transport import Message, Post, end_launcher, here, kill, leave_within
+from wm_mpi.pool.transport import Mail, Message, end_launcher, here, kill, leave_within
 
 SILENT = 20.0
 """A rank that has said nothing for so long is given up until it speaks again (seconds; workers speak every 2)."""
@@ -51,15 +51,15 @@ class Rank:
         return f"rank {self.number} on {self.host}"
 
 
-class Crew:
+class Members:
     """The worker ranks."""
 
-    def __init__(self, post: Post) -> None:
+    def __init__(self, mail: Mail) -> None:
         """Every rank but 0 is a worker."""
-        self.post = post
+        self.mail = mail
         self.say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
         """Tells people what happened to ranks."""
-        self.ranks = {number: Rank(number, time.monotonic()) for number in range(1, post.size)}
+        self.ranks = {number: Rank(number, time.monotonic()) for number in range(1, mail.size)}
         self._gone: list[tuple[int, bool]] = []
         self._said: set[str] = set()
         self.busy = False
@@ -79,7 +79,7 @@ class Crew:
     def begin(self) -> None:
         """Have every rank build its part."""
         leave_status(PLAYING)
-        self.post.send(self.ranks, "build")
+        self.mail.send(self.ranks, "build")
 
     def next(self, timeout: float) -> Message | None:
         """The next message, noted here; None after ``timeout`` seconds without one.
@@ -88,15 +88,15 @@ class Crew:
             NoWorkersLeft: all ranks are lost, or have long been silent.
         """
         began = time.monotonic()
-        message = self.post.receive(timeout)
+        message = self.mail.receive(timeout)
         ended = time.monotonic()
         if began - self._listened > ATTENTION or ended - began > timeout + ATTENTION:  # away, or stopped with all the others
             self._listening = ended
         self._listened = ended
         if time.monotonic() - self._spoke > HEARTBEAT:
             self._spoke = time.monotonic()
-            self.post.send((rank.number for rank in self.present), "beat")
-        for number in self.post.dead:
+            self.mail.send((rank.number for rank in self.present), "beat")
+        for number in self.mail.dead:
             self._lose(self.ranks[number], "it died")
         if message is not None:
             self._note(self.ranks[message.sender], message)
@@ -153,28 +153,28 @@ class Crew:
         """
         leave_status(str(status))
         still = [rank for rank in self.present if rank.silent]
-        if not self.post.survives:
+        if not self.mail.survives:
             if still or not orderly:
                 print(text, file=sys.stderr, flush=True)
-                self.post.abort(status)
-            self.post.send(self.ranks, "stop")
-            self.post.flush(GOODBYE)
+                self.mail.abort(status)
+            self.mail.send(self.ranks, "stop")
+            self.mail.flush(GOODBYE)
             if status:
                 leave_within(2 * GOODBYE)
             return
         self._kill(still)
-        self.post.send(self.ranks, "stop")
+        self.mail.send(self.ranks, "stop")
         for last in (False, True):
             until = time.monotonic() + GOODBYE
             while self._alive() and time.monotonic() < until:
-                self.post.receive(STRAGGLERS)
+                self.mail.receive(STRAGGLERS)
             if not last:
                 self._kill(self._alive())
         if self._alive():
             end_launcher()
 
     def _alive(self) -> list[Rank]:
-        return [rank for rank in self.ranks.values() if rank.number not in self.post.dead]
+        return [rank for rank in self.ranks.values() if rank.number not in self.mail.dead]
 
     def _kill(self, ranks: list[Rank]) -> None:
         """Kill processes: here directly, elsewhere through a rank of their host."""
@@ -184,7 +184,7 @@ class Crew:
             if rank.host == host:
                 kill([rank.pid])
             elif sibling is not None:
-                self.post.send([sibling], "kill", [rank.pid])
+                self.mail.send([sibling], "kill", [rank.pid])
 
     def _note(self, rank: Rank, message: Message) -> None:
         rank.heard = time.monotonic()

@@ -15,7 +15,7 @@ class SerialPool:
         """Play tasks with ``worker``."""
         self._worker = worker
 
-    def tell(self, say: Callable[[str], None]) -> None:
+    def report_to(self, say: Callable[[str], None]) -> None:
         """Nothing ever happens to the only rank."""
 
     def drill(self) -> float | None:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.launch import survives
+from wm_mpi.core.launched import launched_size
 
 SHORTEST, LONGEST = 0.0002, 0.02
 """Pauses between two looks at the mailbox (seconds)."""
@@ -29,8 +30,6 @@ TOGETHER = 300
 """Ranks that have not joined in MPI within so long give up, by SIGALRM (seconds)."""
 AT_A_TIME = 16
 """Sends under way that are looked after at a time: a broadcast to a thousand ranks must not slow down what follows."""
-
-_LAUNCHER_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 class Message(NamedTuple):
@@ -43,14 +42,6 @@ class Message(NamedTuple):
 
 class ManagerLost(Exception):
     """Rank 0 has died."""
-
-
-def launched_size() -> int:
-    """How many processes the launcher says it started; 1 without a launcher. Needs no MPI."""
-    for name in _LAUNCHER_SIZES:
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
 
 
 def mpi_library() -> str:
@@ -68,7 +59,7 @@ def _without_finalize() -> None:
     mpi4py.rc.finalize = not survives()
 
 
-class Post:
+class Mail:
     """This rank's mailbox."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wm_mpi.core.errors import EXIT_NO_WORKERS, account
 from wm_mpi.pool.interface import Indexed, Worker
-from wm_mpi.pool.transport import ManagerLost, Message, Post, here, kill
+from wm_mpi.pool.transport import Mail, ManagerLost, Message, here, kill
 
 ORPHANED = 900.0
 """A rank that has not heard of rank 0 for so long ends: it speaks once a minute (seconds)."""
@@ -18,55 +18,55 @@ BEAT = 2.0
 """A rank that plays says something at least so often, if only that it lives (seconds)."""
 
 
-def serve(post: Post, build: Callable[[], Worker], within: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+def serve(mail: Mail, build: Callable[[], Worker], within: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
     """Serve rank 0 until it says stop.
 
     A fault is told to rank 0, and the rank then waits for the end without playing: its tasks go to others.
     """
-    duty = _Duty(post)
+    orders = _Orders(mail)
     try:
-        post.send([0], "hello", here())
-        if duty.wait("build") is None:
+        mail.send([0], "hello", here())
+        if orders.wait("build") is None:
             return
         try:
             with within():
-                _play(duty, build())
+                _play(orders, build())
         except ManagerLost:
             raise
         except Exception as error:
-            post.send([0], "failed", account(error)[0][-WORDS:])
-            duty.wait("stop")
+            mail.send([0], "failed", account(error)[0][-WORDS:])
+            orders.wait("stop")
     except ManagerLost:
-        if post.rank == min(set(range(post.size)) - post.dead):  # one voice
+        if mail.rank == min(set(range(mail.size)) - mail.dead):  # one voice
             print("rank 0 has died, the job ends: run the same command again to go on", file=sys.stderr, flush=True)
         sys.exit(EXIT_NO_WORKERS)
 
 
-def _play(duty: "_Duty", worker: Worker) -> None:
+def _play(orders: "_Orders", worker: Worker) -> None:
     """Play one run after the other."""
     while True:
-        duty.say("ready", (worker.capacity, worker.arithmetic))
-        begin = duty.wait("begin")
+        orders.say("ready", (worker.capacity, worker.arithmetic))
+        begin = orders.wait("begin")
         if begin is None:
             return
         number, shared = begin.content
-        mailbox = _Mailbox(duty, number)
+        mailbox = _Mailbox(orders, number)
         for index, result in worker.run(shared, mailbox):
             mailbox.deliver(index, result)
         mailbox.flush()
 
 
-class _Duty:
+class _Orders:
     """What rank 0 wants of this rank."""
 
-    def __init__(self, post: Post) -> None:
-        self.post = post
+    def __init__(self, mail: Mail) -> None:
+        self.mail = mail
         self.stopped = False
         self._said = self._heard = time.monotonic()
 
     def next(self, timeout: float) -> Message | None:
         """The next message that is not about the whole job."""
-        message = self.post.receive(timeout, source=0)
+        message = self.mail.receive(timeout, source=0)
         if message is not None:
             self._heard = time.monotonic()
         elif time.monotonic() - self._heard > ORPHANED:
@@ -88,7 +88,7 @@ class _Duty:
 
     def say(self, kind: str, content: Any) -> None:
         """Tell rank 0."""
-        self.post.send([0], kind, content)
+        self.mail.send([0], kind, content)
         self._said = time.monotonic()
 
     def beat(self) -> None:
@@ -100,8 +100,8 @@ class _Duty:
 class _Mailbox:
     """A run's tasks as they arrive from rank 0, and the results on their way back."""
 
-    def __init__(self, duty: _Duty, run: int) -> None:
-        self._duty, self._run = duty, run
+    def __init__(self, orders: _Orders, run: int) -> None:
+        self._orders, self._run = orders, run
         self._tasks: list[Indexed] = []
         self._results: list[tuple[int, Any]] = []
         self._since, self._busy = time.perf_counter(), 0.0
@@ -113,7 +113,7 @@ class _Mailbox:
         began = time.perf_counter()
         while wait and not self._tasks and not self._ended:
             self._look(BEAT)
-            self._duty.beat()
+            self._orders.beat()
         if wait:
             self._since += time.perf_counter() - began
         return self._tasks.pop(0) if self._tasks and not self._ended else None
@@ -121,7 +121,7 @@ class _Mailbox:
     def wanted(self) -> bool:
         self.flush()
         self._look(0.0)
-        self._duty.beat()
+        self._orders.beat()
         return not self._ended
 
     def deliver(self, index: int, result: Any) -> None:
@@ -132,14 +132,14 @@ class _Mailbox:
         """Send results, and how long this rank was busy since the last ones (seconds)."""
         if self._results:
             now = time.perf_counter()
-            self._duty.say("results", (self._run, self._results, now - self._since))
+            self._orders.say("results", (self._run, self._results, now - self._since))
             self._since, self._results = now, []
 
     def _look(self, timeout: float) -> None:
-        if self._ended or self._duty.stopped:
+        if self._ended or self._orders.stopped:
             self._ended = True
             return
-        message = self._duty.next(timeout)
+        message = self._orders.next(timeout)
         if message is not None and message.kind == "tasks":
             self._tasks.extend(message.content)
         elif message is not None and message.kind in ("end", "stop"):

@@ -16,7 +16,7 @@ from wm_mpi.core.schema import Champion
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.reporting.figures import figure
-from wm_mpi.reporting.run_data import Findings, Row
+from wm_mpi.reporting.run_data import Row, RunData
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 Picture = npt.NDArray[np.uint8]
@@ -44,27 +44,27 @@ class Take(NamedTuple):
     title: str
 
 
-def make_footage(findings: Findings, films: int) -> str:
+def make_footage(data: RunData, films: int) -> str:
     """A section for the page, with ``films`` of the worst tracks and as many of the best; empty where there is no car."""
-    if films == 0 or findings.world.path is None or not findings.champion:
+    if films == 0 or data.world.path is None or not data.champion:
         return ""
     try:
-        body = played(findings, films)
+        body = played(data, films)
     except UserError as error:  # a world of before, without V's decoder: the rest of the report is none the worse for it
         body = f"<p>{html.escape(f'Not shown: {error}')}</p>"
     return f"<section><h2>The champion at the wheel</h2>{body}</section>"
 
 
-def played(findings: Findings, films: int) -> str:
+def played(data: RunData, films: int) -> str:
     """Films, strips and dreams; some seconds each, with a bar."""
-    assert findings.world.path is not None
-    parameters = load_arrays(findings.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
-    judged = judgement(findings)
-    rules: Mapping[str, Any] = findings.config if judged is None else {**findings.config, **judged, **judged["env"]}
-    drive, dream = (kind(str(findings.world.path), parameters, rules["deterministic"], rules["max_frames"],
+    assert data.world.path is not None
+    parameters = load_arrays(data.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
+    judged = judgement(data)
+    rules: Mapping[str, Any] = data.config if judged is None else {**data.config, **judged, **judged["env"]}
+    drive, dream = (kind(str(data.world.path), parameters, rules["deterministic"], rules["max_frames"],
                          rules["lap_complete_percent"], rules["width"]) for kind in (Drive, DreamDrive))
     assert isinstance(dream, DreamDrive)
-    first, chosen, screened = episode_seed(findings.config["seed"], Stream.TEST, 0, 0), takes(findings, films), []
+    first, chosen, screened = episode_seed(data.config["seed"], Stream.TEST, 0, 0), takes(data, films), []
     with Progress(None, len(chosen) + 1 + len(TEMPERATURES), unit="film") as progress:
         for take in chosen:
             screened.append(film(drive, take))
@@ -72,21 +72,21 @@ def played(findings: Findings, films: int) -> str:
         understood = understanding(drive, first)
         progress.advance()
         dreamt = dreams(dream, first, progress)
-    return (f"<p>The mean solution of generation {findings.champion['generation']:,}, in our engine. Beside the road: what "
+    return (f"<p>The mean solution of generation {data.champion['generation']:,}, in our engine. Beside the road: what "
             "the policy sees, what V's latents keep of it, and what M expected to see.</p>"
             '<details open><summary>Films, at the speed of life</summary><div class="pictures films">'
             f"{''.join(screened)}</div></details><h3>What V keeps, what M expects</h3>{understood}"
             f"<h3>Dreams</h3>{dreamt}")
 
 
-def judgement(findings: Findings) -> Row | None:
+def judgement(data: RunData) -> Row | None:
     """The newest evaluation in our engine, where a drive is the same again."""
-    return next((row for row in reversed(findings.judged) if row["env"]["env"] == "fast"), None)
+    return next((row for row in reversed(data.judged) if row["env"]["env"] == "fast"), None)
 
 
-def takes(findings: Findings, films: int) -> list[Take]:
+def takes(data: RunData, films: int) -> list[Take]:
     """The worst and the best tracks of the newest evaluation in our engine; without one, the first test track."""
-    judged, seed = judgement(findings), findings.config["seed"]
+    judged, seed = judgement(data), data.config["seed"]
     if judged is None:
         return [Take(episode_seed(seed, Stream.TEST, 0, 0), "the first test track (the worst and best, once evaluated)")]
     returns, tracks = judged["returns"], judged["tracks"]

@@ -5,9 +5,10 @@ import html
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.evolution.scores import SOLVED_MEAN, interval_in_words
+from wm_mpi.envs import SOLVED
+from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting.charts import Axis, Colour, Kind, Mark, axis, chart, compact
-from wm_mpi.reporting.run_data import Findings, Latents, Row, Rows, published
+from wm_mpi.reporting.run_data import Latents, Row, Rows, RunData, published
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""
@@ -34,39 +35,39 @@ def paper_until(frames: float) -> dict[str, npt.NDArray[np.float64]]:
     return {name: column[paper["frames"] <= frames] for name, column in paper.items()}
 
 
-def learning(findings: Findings) -> str:
+def learning(data: RunData) -> str:
     """Returns against frames and generations with the published curve; for a long run also a close-up of its later part."""
-    paper = paper_until(0 if findings.toy else 1.04 * findings.rows[-1]["frames_total"])
+    paper = paper_until(0 if data.toy else 1.04 * data.rows[-1]["frames_total"])
     caption = ("Blue: mean of the population, with a band of one standard deviation between candidates. Green: its best "
                "candidate. Orange: the mean solution on validation tracks, which choose the champion.")
-    if not findings.toy:
+    if not data.toy:
         caption += (" Grey: the run that the paper's authors published, at equal frames (dots: their validation over 1,024 "
                     "episodes, in CarRacing-v0, whose lap ends at all tiles)."
                     if len(paper["frames"]) else f" The published run of the paper's authors has no place here: its first "
                     f"generation alone took {published()['frames'][0] / 1e6:.1f} million frames.")
-    whole = figure(returns(findings, paper, 0), caption)
-    if len(findings.rows) < LONG:
+    whole = figure(returns(data, paper, 0), caption)
+    if len(data.rows) < LONG:
         return whole
-    return whole + figure(returns(findings, paper, len(findings.rows) // 4),
+    return whole + figure(returns(data, paper, len(data.rows) // 4),
                           "The same from the end of the first quarter on, at a larger scale; lines are running means over "
-                          f"{window(findings)} generations.")
+                          f"{window(data)} generations.")
 
 
-def window(findings: Findings) -> int:
+def window(data: RunData) -> int:
     """Over how many generations the close-up is smoothed: an odd number."""
-    return 2 * (len(findings.rows) // 200) + 1
+    return 2 * (len(data.rows) // 200) + 1
 
 
 
-def returns(findings: Findings, paper: dict[str, npt.NDArray[np.float64]], first: int) -> str:
+def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int) -> str:
     """The learning curve from row ``first`` on: frames below, generations above, the published curve at equal frames."""
     frames, mean, spread, best = (
-        findings.column(name)[first:] for name in ("frames_total", "return_mean", "return_std", "return_best"))
-    validated = [row for row in findings.validated if row["frames_total"] >= frames[0]]
+        data.column(name)[first:] for name in ("frames_total", "return_mean", "return_std", "return_best"))
+    validated = [row for row in data.validated if row["frames_total"] >= frames[0]]
     at, judged = [row["frames_total"] for row in validated], [row["eval_mean"] for row in validated]
     paper = {name: column[paper["frames"] >= frames[0] * bool(first)] for name, column in paper.items()}
     if first:
-        mean, spread, best, paper["mean"] = (smooth(each, window(findings)) for each in (mean, spread, best, paper["mean"]))
+        mean, spread, best, paper["mean"] = (smooth(each, window(data)) for each in (mean, spread, best, paper["mean"]))
     checked = np.isfinite(paper["validation"])
     x = axis("frames played in training", [frames], compact, floor=0 if first == 0 else frames[0])
     y = axis("return (points)", [mean - spread, mean + spread, best, judged, paper["mean"]], compact, 6)
@@ -75,7 +76,7 @@ def returns(findings: Findings, paper: dict[str, npt.NDArray[np.float64]], first
              Mark("thin", "paper", paper["frames"], paper["mean"], "paper"),
              Mark("dots", "paper", paper["frames"][checked], paper["validation"][checked]),
              Mark("thin", "check", at, judged), Mark("dots", "check", at, judged, "validation")]
-    rows = findings.rows[first:]
+    rows = data.rows[first:]
     said = (f"Returns in generations {rows[0]['generation']} to {rows[-1]['generation']}: the population's mean went from "
             f"{mean[0]:.0f} to {mean[-1]:.0f}, its best candidate from {best[0]:.0f} to {best[-1]:.0f}"
             + (f"; the best validation mean is {max(judged):.0f}." if judged else "; no validation so far."))
@@ -92,9 +93,9 @@ def generation_ticks(rows: Rows) -> list[tuple[float, str]]:
     return [(rows[0]["frames_total"], "generation"), *placed]
 
 
-def judgements(findings: Findings) -> str:
+def judgements(data: RunData) -> str:
     """A histogram of the newest evaluation in each environment."""
-    newest = {row["env"]["env_id"]: row for row in findings.judged if len(row["returns"]) > 1}
+    newest = {row["env"]["env_id"]: row for row in data.judged if len(row["returns"]) > 1}
     return '<div class="row">' + "".join(histogram(row, name) for name, row in newest.items()) + "</div>" if newest else ""
 
 
@@ -108,8 +109,9 @@ def histogram(row: Row, name: str) -> str:
     y = axis("tracks", [counts], lambda value: f"{value:.0f}", int(min(5, counts.max() + 1)), floor=0)
     marks = [Mark("bars", "run", edges[:-1] + 0.04 * step, counts, low=edges[1:] - 0.04 * step),
              Mark("rule", "check", mean, label=f"mean {mean:.0f}")]
-    if x.low < SOLVED_MEAN < x.high and abs(SOLVED_MEAN - mean) > 0.15 * (x.high - x.low):
-        marks.append(Mark("rule", "paper", SOLVED_MEAN, label=f"{SOLVED_MEAN:g}"))
+    solved, _ = SOLVED.get(row["env"]["env"], (np.inf, 0))
+    if x.low < solved < x.high and abs(solved - mean) > 0.15 * (x.high - x.low):
+        marks.append(Mark("rule", "paper", solved, label=f"{solved:g}"))
     said = (f"Histogram of {len(returns)} returns in {name}, from {returns.min():.0f} to {returns.max():.0f}, "
             f"mean {mean:.1f}.")
     return figure(chart(marks, x, y, said, height=12, bare=True),
@@ -124,19 +126,19 @@ def bins(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.arange(np.floor(returns.min() / step), np.floor(returns.max() / step) + 2) * step
 
 
-def played(findings: Findings) -> tuple[npt.NDArray[np.float64], str]:
+def played(data: RunData) -> tuple[npt.NDArray[np.float64], str]:
     """Time played until the end of each generation, and its unit as an axis's title."""
-    seconds = np.cumsum(findings.column("seconds"))
+    seconds = np.cumsum(data.column("seconds"))
     size, unit = (3600, "hours") if seconds[-1] > 7200 else (60, "minutes") if seconds[-1] > 120 else (1, "seconds")
     return seconds / size, f"{unit} played"
 
 
-def speed(findings: Findings) -> str:
+def speed(data: RunData) -> str:
     """Frames a second, the workers' busy share and their number, over the time played."""
-    time, unit = played(findings)
+    time, unit = played(data)
     x = axis(unit, [time], compact, 4, floor=0)
-    rate, busy, workers = (findings.column(name) for name in ("frames_per_second", "busy_share", "workers"))
-    lost = [time[generation - findings.rows[0]["generation"]] for generation, _ in findings.lost]
+    rate, busy, workers = (data.column(name) for name in ("frames_per_second", "busy_share", "workers"))
+    lost = [time[generation - data.rows[0]["generation"]] for generation, _ in data.lost]
     fallen = [Mark("dots", "check", lost, np.interp(lost, time, workers), "lost")] if lost else []
     charts: tuple[tuple[npt.NDArray, Axis, list[Mark], str], ...] = (
         (rate, axis("frames a second", [rate], compact, 4, floor=0), [],

@@ -14,27 +14,27 @@ from wm_mpi import __version__
 from wm_mpi.core.terminal import quoted, shown
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting import figures as curves
-from wm_mpi.reporting.run_data import Findings, WorldFindings
+from wm_mpi.reporting.run_data import RunData, WorldData
 
 Cells = Sequence[str]
 SHOWN = 8
 """Validations in the table."""
 
 
-def make_page(findings: Findings, footage: str = "") -> str:
+def make_page(data: RunData, footage: str = "") -> str:
     """The page; ``footage`` is HTML with films and dreams, where there is any."""
-    name = html.escape(title(findings))
+    name = html.escape(title(data))
     style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
-    parts = [section("Learning", learning(findings)), section("Judgement on unseen tracks", judgement(findings)), footage,
-             section("What V and M have learnt", models(findings.world)), section("Speed", speed(findings)),
-             section("Configuration and versions", setting(findings))]
+    parts = [section("Learning", learning(data)), section("Judgement on unseen tracks", judgement(data)), footage,
+             section("What V and M have learnt", models(data.world)), section("Speed", speed(data)),
+             section("Configuration and versions", setting(data))]
     today = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}: report of a run</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<link rel="icon" href="data:,"><style>{style}</style></head>\n<body>'
-            f"<header><h1>{name}</h1><p class='soft'>{headline(findings)}.</p></header>\n<main>{facts(findings)}\n"
+            f"<header><h1>{name}</h1><p class='soft'>{headline(data)}.</p></header>\n<main>{facts(data)}\n"
             + "\n".join(filter(None, parts)) + f"</main>\n<footer>Made by wm_mpi {__version__} on {today} with "
-            f"<code>python -m wm_mpi.report --run {html.escape(quoted(findings.run.path))}</code></footer></body>"
+            f"<code>python -m wm_mpi.report --run {html.escape(quoted(data.run.path))}</code></footer></body>"
             "</html>\n")
 
 
@@ -67,74 +67,74 @@ def picture(path: Path, words: str) -> str:
     return f'<img src="data:image/png;base64,{data}" alt="{html.escape(words)}">'
 
 
-def title(findings: Findings) -> str:
+def title(data: RunData) -> str:
     """The run's name: the last two parts of its path, since the last one is often just "es"."""
-    return shown("/".join(findings.run.path.resolve().parts[-2:]))
+    return shown("/".join(data.run.path.resolve().parts[-2:]))
 
 
-def headline(findings: Findings) -> str:
+def headline(data: RunData) -> str:
     """What was run, and whether it is done; shared with the poster."""
-    config = findings.config
-    done = findings.rows[-1]["generation"] if findings.rows else 0
-    state = "finished" if findings.complete else "not finished: in progress, or stopped"
-    what = "The toy environment" if findings.toy else "World Models on CarRacing"
+    config = data.config
+    done = data.rows[-1]["generation"] if data.rows else 0
+    state = "finished" if data.complete else "not finished: in progress, or stopped"
+    what = "The toy environment" if data.toy else "World Models on CarRacing"
     return (f"{what}: CMA-ES with {config['popsize']} candidates of {config['episodes']} episodes each, "
             f"{done:,} of {config['generations']:,} generations ({state})")
 
 
-def facts(findings: Findings) -> str:
+def facts(data: RunData) -> str:
     """The run's figures at a glance, as a list of terms."""
-    if not findings.rows:
+    if not data.rows:
         return paragraph("No generation is finished yet: make the report again later.")
     tiles = "".join(f'<div><dt>{name}</dt><dd class="value">{value}</dd><dd class="more">{more}</dd></div>'
-                    for name, value, more in glance(findings))
+                    for name, value, more in glance(data))
     return f'<dl class="facts">{tiles}</dl>'
 
 
-def glance(findings: Findings) -> list[tuple[str, str, str]]:
+def glance(data: RunData) -> list[tuple[str, str, str]]:
     """(name, value, remark) of what people ask first; shared with the poster."""
-    last, champion = findings.rows[-1], findings.champion
-    seconds, rate = findings.column("seconds"), findings.column("frames_per_second")
+    last, champion = data.rows[-1], data.champion
+    seconds, rate = data.column("seconds"), data.column("frames_per_second")
     tiles = []
-    if (verdict := findings.verdict) is not None:
+    if (verdict := data.verdict) is not None:
         tiles.append(("test mean", f"{verdict['mean']:.1f}",
                       f"95 % interval of the mean {interval_in_words(verdict)}, {len(verdict['returns'])} tracks"))
     if champion.get("validation_mean") is not None:
         tiles.append(("validation mean", f"{champion['validation_mean']:.1f}",
                       f"champion, generation {champion['generation']:,}"))
-    busy = float(np.average(findings.column("busy_share"), weights=np.maximum(seconds, 1e-9)))
+    busy = float(np.average(data.column("busy_share"), weights=np.maximum(seconds, 1e-9)))
     return [*tiles,
-            ("best candidate", f"{findings.column('return_best').max():.1f}", "of all generations, on its own tracks"),
+            ("best candidate", f"{data.column('return_best').max():.1f}", "of all generations, on its own tracks"),
             ("frames", f"{last['frames_total'] / 1e6:,.{0 if last['frames_total'] > 1e8 else 2}f} M",
-             f"{int(findings.column('episodes').sum()):,} episodes"),
+             f"{int(data.column('episodes').sum()):,} episodes"),
             ("time played", str(datetime.timedelta(seconds=round(seconds.sum()))), "h:min:s, without pauses"),
             ("core-hours", f"{last['core_hours']:.3g}", f"{last['workers']} worker ranks at the end"),
-            ("frames a second", f"{np.median(rate):,.0f}", f"{np.median(rate / findings.column('workers')):,.0f} a worker"),
+            ("frames a second", f"{np.median(rate):,.0f}", f"{np.median(rate / data.column('workers')):,.0f} a worker"),
             ("busy share", f"{100 * busy:.0f} %", "of the workers' time"),
-            ("ranks lost", str(len(findings.lost)), "their episodes were played by others" if findings.lost else "")]
+            ("ranks lost", str(len(data.lost)), "their episodes were played by others" if data.lost else "")]
 
 
-def learning(findings: Findings) -> str:
+def learning(data: RunData) -> str:
     """Curve and table of validations."""
-    if not findings.rows:
+    if not data.rows:
         return paragraph("Nothing to draw before the first generation is finished.")
-    rows = findings.validated
+    rows = data.validated
     if not rows:
-        return curves.learning(findings) + paragraph(
-            f"No validation so far; one comes every {findings.config['eval_every']} generations.")
+        return curves.learning(data) + paragraph(
+            f"No validation so far; one comes every {data.config['eval_every']} generations.")
     shown = rows if len(rows) <= SHOWN else [rows[round(each)] for each in np.linspace(0, len(rows) - 1, SHOWN)]
-    return curves.learning(findings) + table(
+    return curves.learning(data) + table(
         f"Validations{'' if len(shown) == len(rows) else f', {len(shown)} of {len(rows)}'} (returns in points)",
         ("generation", "frames", "validation mean", "its std", "population mean", "best candidate", "sigma"),
         [(f"{row['generation']:,}", f"{row['frames_total']:,}", *(f"{row[name]:.1f}" for name in
           ("eval_mean", "eval_std", "return_mean", "return_best")), f"{row['sigma']:.4f}") for row in shown])
 
 
-def judgement(findings: Findings) -> str:
+def judgement(data: RunData) -> str:
     """Histograms and a table of all evaluations."""
-    if not findings.evaluations:
-        return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {quoted(findings.run.path)}")
-    return curves.judgements(findings) + table(
+    if not data.evaluations:
+        return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {quoted(data.run.path)}")
+    return curves.judgements(data) + table(
         "All evaluations, oldest first (returns in points)",
         ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",
          "laps"),
@@ -142,10 +142,10 @@ def judgement(findings: Findings) -> str:
           f"{row['generation']:,}",
           str(len(row["returns"])), f"{row['mean']:.1f}", f"{row['std']:.1f}",
           interval_in_words(row), f"{row['min']:.1f}", f"{row['median']:.1f}", f"{row['max']:.1f}", f"{row['laps']:.0%}")
-         for row in findings.evaluations])
+         for row in data.evaluations])
 
 
-def models(world: WorldFindings) -> str:
+def models(world: WorldData) -> str:
     """Reconstructions, latents, losses, as far as they are found."""
     if world.missing:
         return paragraph(world.missing)
@@ -166,22 +166,22 @@ def models(world: WorldFindings) -> str:
     return "".join(parts) + f'<div class="row">{"".join(drawn)}</div>'
 
 
-def speed(findings: Findings) -> str:
+def speed(data: RunData) -> str:
     """Curves, and the ranks that were lost."""
-    if not findings.rows:
+    if not data.rows:
         return paragraph("Nothing is measured before the first generation is finished.")
-    rows = [(f"{generation:,}", rank) for generation, rank in findings.lost]
-    return curves.speed(findings) + (table("Ranks lost", ("generation", "rank and host"), rows, "pairs", 2) if rows else "")
+    rows = [(f"{generation:,}", rank) for generation, rank in data.lost]
+    return curves.speed(data) + (table("Ranks lost", ("generation", "rank and host"), rows, "pairs", 2) if rows else "")
 
 
-def setting(findings: Findings) -> str:
+def setting(data: RunData) -> str:
     """The run's options, and where and with which versions it was started last."""
-    environment, world = findings.environment, findings.world.manifest
+    environment, world = data.environment, data.world.manifest
     packages = {"wm_mpi": environment.get("wm_mpi"), "Python": environment.get("python"), **environment.get("packages", {})}
     machine = {name: environment.get(name) for name in ("host", "platform", "cpu", "cpus")}
     if world:
         machine |= {"world's policy.onnx (SHA-256)": world["files"]["policy.onnx"], "world's precision": world["precision"]}
-    tables = ((findings.config, "Options of the run", ("option", "value")),
+    tables = ((data.config, "Options of the run", ("option", "value")),
               ({**packages, **machine}, "Versions and machine of rank 0 at the latest start", ("what", "value")))
     return '<div class="row">' + "".join(
         table(caption, head, [(name, value if isinstance(value, str) else json.dumps(value))

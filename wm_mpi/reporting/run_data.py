@@ -18,8 +18,10 @@ from wm_mpi.core.files import read_json, whole_lines
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_latents
+from wm_mpi.envs import has_pictures
 from wm_mpi.evolution.champion import complete, open_run, world_of
-from wm_mpi.world.policy import load_manifest
+from wm_mpi.world.gates.metrics import latent_kl
+from wm_mpi.world.manifest import load_manifest
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -41,7 +43,7 @@ class Latents:
 
 
 @dataclass(frozen=True)
-class WorldFindings:
+class WorldData:
     """The run's world, and the histories of its V and M if their directories lie beside it."""
 
     path: Path | None
@@ -60,7 +62,7 @@ class WorldFindings:
 
 
 @dataclass(frozen=True)
-class Findings:
+class RunData:
     """All that a report tells."""
 
     run: RunDir
@@ -71,7 +73,7 @@ class Findings:
     evaluations: Rows
     champion: Row
     """What is recorded with the champion; empty before the first generation."""
-    world: WorldFindings
+    world: WorldData
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A field of the metrics over all generations."""
@@ -95,7 +97,7 @@ class Findings:
     @property
     def toy(self) -> bool:
         """Whether this is a run of the toy environment, which has no world and nothing to compare with."""
-        return self.config["env"] == "toy"
+        return not has_pictures(self.config["env"])
 
     @property
     def lost(self) -> list[tuple[int, str]]:
@@ -113,7 +115,7 @@ class Findings:
         return complete(self.rows, self.config)
 
 
-def investigate(directory: str, world: str | None = None) -> Findings:
+def read_run(directory: str, world: str | None = None) -> RunData:
     """Read everything, changing nothing: the run may be in progress.
 
     Args:
@@ -127,7 +129,7 @@ def investigate(directory: str, world: str | None = None) -> Findings:
     environment: Row = read_versions(run) if run.environment.exists() else {}
     champion: Row = load_arrays(run.champion, "let es go on with it", schema.Champion)[1] if run.champion.exists() else {}
     rows, evaluations = whole_lines(run.metrics, schema.Generation), whole_lines(run.evaluations, schema.Evaluation)
-    return Findings(run, config, environment, list(rows), list(evaluations), champion,
+    return RunData(run, config, environment, list(rows), list(evaluations), champion,
                     find_world(config, world, world_of(run, config)))
 
 
@@ -136,7 +138,7 @@ def read_versions(run: RunDir) -> schema.Environment:
     return read_json(run.environment, schema.Environment, "delete it, it only tells the run's versions")
 
 
-def find_world(config: schema.Settings, given: str | None, recorded: str | None) -> WorldFindings:
+def find_world(config: schema.Settings, given: str | None, recorded: str | None) -> WorldData:
     """The world that is ``given``, or else the ``recorded`` one of a run with this ``config``.
 
     Raises:
@@ -144,7 +146,7 @@ def find_world(config: schema.Settings, given: str | None, recorded: str | None)
     """
     name = given or recorded
     if name is None:
-        return WorldFindings(None, "This run has no world: its environment is driven without V and M.")
+        return WorldData(None, "This run has no world: its environment is driven without V and M.")
     path = Path(name)
     try:
         manifest = load_manifest(path)
@@ -153,7 +155,7 @@ def find_world(config: schema.Settings, given: str | None, recorded: str | None)
     except UserError as error:
         if given is not None:
             raise
-        return WorldFindings(None, f"The run's world could not be shown: {error}.")
+        return WorldData(None, f"The run's world could not be shown: {error}.")
     directories = nearby(path, manifest)
     trained = {model: next((each for each in directories if digest(each / "weights.h5") == manifest["files"][f"{model}.h5"]),
                            None) for model in ("vae", "rnn")}
@@ -161,7 +163,7 @@ def find_world(config: schema.Settings, given: str | None, recorded: str | None)
         directories.append(Path(read_json(trained["rnn"] / "config.json", schema.Trained, "train_rnn writes it")["data"]))
     losses = {model: [] if each is None else list(whole_lines(each / "history.jsonl", schema.Epoch))
               for model, each in trained.items()}
-    return WorldFindings(path, "", manifest, losses, next(filter(None, (
+    return WorldData(path, "", manifest, losses, next(filter(None, (
         latents_of(each, manifest["vae"]) for each in directories if (each / "latents.h5").exists())), None))
 
 
@@ -189,8 +191,7 @@ def latents_of(directory: Path, vae: str) -> Latents | None:
                           for name in ("mu", "logvar"))
     except UserError:
         return None
-    kl = 0.5 * (mu ** 2 + np.exp(logvar) - logvar - 1)
-    return Latents(kl.mean(axis=0), mu.var(axis=0), len(mu))
+    return Latents(latent_kl(mu, logvar), mu.var(axis=0), len(mu))
 
 
 @functools.cache

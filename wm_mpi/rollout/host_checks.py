@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from wm_mpi.core.cli import rank_of_launcher
+from wm_mpi.core.launched import launched_rank
 from wm_mpi.core.machine import available_memory, cores
 from wm_mpi.core.provenance import PACKAGES, environment
 from wm_mpi.core.seeding import track_seed
@@ -96,7 +96,7 @@ class Examiner:
 
     def _facts(self, frames_per_second: float) -> Facts:
         about = environment()
-        return Facts(rank_of_launcher(), about["host"], about["cpu"], frozenset(os.sched_getaffinity(0)),
+        return Facts(launched_rank(), about["host"], about["cpu"], frozenset(os.sched_getaffinity(0)),
                      about["cpus"], cores(),
                      threads(), tuple(about["packages"].items()), self._probe.exists(), self._rollout.arithmetic,
                      self._start, frames_per_second,
@@ -139,7 +139,7 @@ def by_host(facts: Iterable[Facts]) -> dict[str, list[Facts]]:
     return dict(hosts)
 
 
-def judge(facts: Sequence[Facts], rank_0_host: str) -> list[Finding]:
+def check_hosts(facts: Sequence[Facts], rank_0_host: str) -> list[Finding]:
     """What the ranks' facts mean, host by host."""
     found = []
     for host, ranks in by_host(facts).items():

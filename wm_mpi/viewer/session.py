@@ -11,7 +11,7 @@ from PIL import Image
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.world.dream import DreamVector
-from wm_mpi.world.inference import Insight
+from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import WorldPolicy
 
 Picture = npt.NDArray[np.uint8]
@@ -69,7 +69,7 @@ class Drive:
         Raises:
             UserError: not a world, or damaged.
         """
-        self._insight = Insight.of(world)
+        self._insight = Inference.of(world)
         self._policy = WorldPolicy(world, width, deterministic)
         self._parameters = parameters
         self._frames = np.zeros((width, 64, 64, 3), np.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.data.datasets import Dataset
-from wm_mpi.world.inference import Insight
+from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import ACTIONS, WorldPolicy
 
 PENALTIES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -24,7 +24,7 @@ class Features:
             UserError: not a world, or damaged.
         """
         self._policy = WorldPolicy(world, width, deterministic=True)
-        self._insight = Insight.of(world)
+        self._insight = Inference.of(world)
         self._width = width
         self.size = 1 + self._insight.latents + self._insight.hidden
 

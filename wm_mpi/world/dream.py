@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 
 from wm_mpi.core.seeding import generator
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.world.inference import Forecast, Insight
+from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import WorldPolicy
 
 Frames = npt.NDArray[np.uint8]
@@ -47,7 +47,7 @@ class DreamVector(VectorEnv):
         self.num_envs = width
         self.temperature = temperature
         self._max_frames = max_frames
-        self._insight = Insight.of(world)
+        self._insight = Inference.of(world)
         self._encoder = WorldPolicy(world, width, deterministic=True)
         self._road = make_env(EnvSpec("fast", max_frames), width)
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
@@ -112,7 +112,7 @@ class DreamVector(VectorEnv):
         forecast = self._insight.expect(self._z, np.asarray(actions), self._h, self._c)
         for slot in np.flatnonzero(running):
             self._h[slot], self._c[slot] = forecast.h[slot], forecast.c[slot]
-            self._z[slot] = draw(forecast, int(slot), self._temperature, self._generators[slot])
+            self._z[slot] = forecast.sample(int(slot), self._temperature, self._generators[slot])
         self._paint(running)
         self._steps += running
         terminated = running & (forecast.termination > 0) & (self._steps > BEGINNING)
@@ -122,14 +122,3 @@ class DreamVector(VectorEnv):
 
     def _paint(self, mask: npt.NDArray[np.bool_]) -> None:
         self._frames[mask] = self._insight.decode(self._z)[mask]
-
-
-def draw(forecast: Forecast, row: int, temperature: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """The next z [32] from one row's mixture; always as many numbers from ``rng``."""
-    logits = forecast.logmix[row].astype(np.float64) / temperature
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    sums = weights.cumsum(axis=1)
-    chosen = (rng.random((len(sums), 1)) * sums[:, -1:] >= sums[:, :-1]).sum(axis=1)
-    latents = np.arange(len(sums))
-    mean, logstd = forecast.mean[row, latents, chosen], forecast.logstd[row, latents, chosen]
-    return (mean + np.exp(logstd) * math.sqrt(temperature) * rng.standard_normal(len(sums))).astype(np.float32)

@@ -3,6 +3,7 @@
 Ranks need none of it: its graphs are built from ``vae.h5`` and ``rnn.h5`` of the world when somebody looks inside.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from wm_mpi.core.schema import Manifest
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.world.graph import Weights, build_decoder, build_memory
-from wm_mpi.world.policy import ACTIONS, AGAIN, load_manifest, open_session, read_part
+from wm_mpi.world.manifest import AGAIN, load_manifest, read_part
+from wm_mpi.world.policy import ACTIONS, open_session
 
 
 class Forecast(NamedTuple):
@@ -35,8 +37,18 @@ class Forecast(NamedTuple):
         best = self.logmix.argmax(axis=-1, keepdims=True)
         return np.take_along_axis(self.mean, best, axis=-1)[..., 0]
 
+    def sample(self, row: int, temperature: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """A next z [32] drawn from one row's mixture; always as many numbers from ``rng``."""
+        logits = self.logmix[row].astype(np.float64) / temperature
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        sums = weights.cumsum(axis=1)
+        chosen = (rng.random((len(sums), 1)) * sums[:, -1:] >= sums[:, :-1]).sum(axis=1)
+        latents = np.arange(len(sums))
+        mean, logstd = self.mean[row, latents, chosen], self.logstd[row, latents, chosen]
+        return (mean + np.exp(logstd) * math.sqrt(temperature) * rng.standard_normal(len(sums))).astype(np.float32)
 
-class Insight:
+
+class Inference:
     """V's decoder and M with all its heads, in fp32, or one of the two."""
 
     def __init__(self, vae: Weights | None = None, rnn: Weights | None = None) -> None:
@@ -49,7 +61,7 @@ class Insight:
             self.latents = rnn["lstm/kernel"].shape[0] - ACTIONS
 
     @classmethod
-    def of(cls, world: str | Path) -> "Insight":
+    def of(cls, world: str | Path) -> "Inference":
         """Both, from the weights that lie in a world.
 
         Raises:

@@ -1,6 +1,5 @@
 """The policy that ranks run: frames and parameters in, actions out, for ``width`` episodes at once. No Keras here."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -10,12 +9,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.files import explained, read_json
-from wm_mpi.core.schema import Manifest
-from wm_mpi.core.shipped import kind_of, shipped
+from wm_mpi.world.manifest import load_manifest
 
 ACTIONS = 3
-AGAIN = "run python -m wm_mpi.freeze again to rebuild it"
 
 
 class Policy(Protocol):
@@ -29,37 +25,6 @@ class Policy(Protocol):
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """One tick for all slots: actions, shape (width, 3)."""
-
-
-def load_manifest(world: Path) -> Manifest:
-    """Read ``manifest.json`` of a world and check ``policy.onnx`` against its hash.
-
-    Raises:
-        UserError: not a world, or damaged.
-    """
-    path = world / "manifest.json"
-    if not path.exists():
-        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, or "
-                        f"{' or '.join(shipped())}, which comes with the package")
-    manifest = read_json(path, Manifest, AGAIN)
-    read_part(world, manifest, "policy.onnx")
-    return manifest
-
-
-def read_part(world: Path, manifest: Manifest, name: str) -> bytes:
-    """A file of a world, checked against its hash in the manifest.
-
-    Raises:
-        UserError: missing or damaged.
-    """
-    path = world / name
-    if not path.exists():
-        raise UserError(f"{path} is missing: {AGAIN}")
-    with explained(path, "read"):
-        content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
-        raise UserError(f"{path} is damaged, its SHA-256 is not the manifest's: {AGAIN}")
-    return content
 
 
 def open_session(graph: bytes) -> onnxruntime.InferenceSession:

@@ -50,7 +50,7 @@ class RunSource:
         Raises:
             UserError: it was trained in the toy environment, or its champion has gone.
         """
-        if trained.world is None or trained.spec.name == "toy":
+        if trained.world is None or not trained.spec.pictures:
             raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
         path = trained.run.path.resolve()
         self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames

@@ -9,10 +9,9 @@ import numpy.typing as npt
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.datasets import Dataset
-from wm_mpi.world.dream import draw
 from wm_mpi.world.gates.metrics import huber_centre
 from wm_mpi.world.graph import build_encoder
-from wm_mpi.world.inference import Forecast, Insight
+from wm_mpi.world.inference import Forecast, Inference
 from wm_mpi.world.policy import run_encoder
 
 WINDOWS = 24
@@ -158,7 +157,7 @@ def watch_drives(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -
 
 
 def _decode(vae: Weights, z: Floats) -> npt.NDArray[np.uint8]:
-    paint = Insight(vae=vae).decode
+    paint = Inference(vae=vae).decode
     return np.concatenate([paint(z[start:start + 16]) for start in range(0, len(z), 16)])
 
 
@@ -181,7 +180,7 @@ def fit_baseline(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -
 
 def forecast_drives(rnn: Weights, drives: Drives) -> tuple[Forecasts, Dreams]:
     """M along the drives, its state zero where a window begins, and dreams that set out on the way."""
-    mind = Insight(rnn=rnn)
+    mind = Inference(rnn=rnn)
     length, count = drives.real.shape
     h, c = np.zeros((2, count, rnn["lstm/recurrent_kernel"].shape[0]), np.float32)
     steps: list[list[npt.NDArray]] = []
@@ -204,7 +203,7 @@ def forecast_drives(rnn: Weights, drives: Drives) -> tuple[Forecasts, Dreams]:
             Dreams(*(np.concatenate(each) for each in parts)))
 
 
-def _dream(mind: Insight, drives: Drives, begin: int, h: Floats, c: Floats) -> Dreams:
+def _dream(mind: Inference, drives: Drives, begin: int, h: Floats, c: Floats) -> Dreams:
     """Dreams of all drives that go on for ``DREAM`` steps after frame ``begin``."""
     slots = drives.real[begin + DREAM]
     rng = generator(21, begin)
@@ -214,7 +213,7 @@ def _dream(mind: Insight, drives: Drives, begin: int, h: Floats, c: Floats) -> D
         said = mind.expect(z, drives.actions[step, slots], h, c)
         h, c = said.h, said.c
         expected.append(_mean(said))
-        z = np.stack([draw(said, row, 1.0, rng) for row in range(len(z))]) if len(z) else z
+        z = np.stack([said.sample(row, 1.0, rng) for row in range(len(z))]) if len(z) else z
     return Dreams(expected[0], expected[-1], z, drives.mu[begin + 1, slots], drives.mu[begin + DREAM, slots],
                   drives.z[begin + DREAM, slots])
 

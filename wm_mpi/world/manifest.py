@@ -1,0 +1,42 @@
+"""A world's manifest, and its files checked against it."""
+
+import hashlib
+from pathlib import Path
+
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.files import explained, read_json
+from wm_mpi.core.schema import Manifest
+from wm_mpi.core.shipped import kind_of, shipped
+
+AGAIN = "run python -m wm_mpi.freeze again to rebuild it"
+
+
+def load_manifest(world: Path) -> Manifest:
+    """Read ``manifest.json`` of a world and check ``policy.onnx`` against its hash.
+
+    Raises:
+        UserError: not a world, or damaged.
+    """
+    path = world / "manifest.json"
+    if not path.exists():
+        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, or "
+                        f"{' or '.join(shipped())}, which comes with the package")
+    manifest = read_json(path, Manifest, AGAIN)
+    read_part(world, manifest, "policy.onnx")
+    return manifest
+
+
+def read_part(world: Path, manifest: Manifest, name: str) -> bytes:
+    """A file of a world, checked against its hash in the manifest.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    path = world / name
+    if not path.exists():
+        raise UserError(f"{path} is missing: {AGAIN}")
+    with explained(path, "read"):
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
+        raise UserError(f"{path} is damaged, its SHA-256 is not the manifest's: {AGAIN}")
+    return content
