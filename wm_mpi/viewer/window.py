@@ -1,6 +1,5 @@
 """A window in which the champion drives, or whoever presses an arrow key."""
 
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -11,14 +10,13 @@ import pygame  # noqa: E402
 from wm_mpi.core.errors import UserError  # noqa: E402
 from wm_mpi.core.seeding import EpisodeSeed  # noqa: E402
 from wm_mpi.viewer.drawing import SIZE, Board  # noqa: E402
+from wm_mpi.viewer.keyboard import follow  # noqa: E402
 from wm_mpi.viewer.session import Drive, Sight  # noqa: E402
 
 FPS = 50
 """The environment's own frames a second."""
 REST = 75
 """An episode's last picture stands still for so long (frames)."""
-GRIP = (0.1, 0.1, 0.2)
-"""How far steer, gas and brake follow the keys in a frame, so that a tap is a little."""
 ARROWS = (pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN)
 
 
@@ -95,9 +93,7 @@ class Window:
 
     def _visitors_action(self) -> tuple[float, float, float]:
         left, right, up, down = (key in self._held for key in ARROWS)
-        steer, gas, brake = (held + math.copysign(min(abs(pull - held), grip), pull - held) for held, pull, grip in
-                             zip(self._wheel, (right - left, up, down), GRIP, strict=True))
-        self._wheel = steer, gas, brake
+        self._wheel = follow(self._wheel, (right - left, up, down))
         return self._wheel
 
     def _next(self) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import math
 import struct
 import time
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wm_mpi.viewer.keyboard import follow
 from wm_mpi.viewer.session import DreamDrive, Sight
 from wm_mpi.viewer.web.controls import Wishes, read
 from wm_mpi.viewer.web.source import Source, caption
@@ -26,8 +26,6 @@ MESSAGES_A_FRAME = 8
 """A visitor who talks more than this must wait for the next frame."""
 REST = 1.5
 """The end of an episode stands still for so long (seconds)."""
-GRIP = (0.1, 0.1, 0.2)
-"""How far steer, gas and brake move in a frame towards what the visitor's keys pull at."""
 
 
 class Line(Protocol):
@@ -117,12 +115,11 @@ class Viewer:
         self._due = max(self._due + pause, time.monotonic())  # a machine that is too slow owes nothing
 
     def _visitors_action(self) -> tuple[float, ...] | None:
-        """Keys know only all or nothing: steer, gas and brake follow them with some inertia, so that a tap is a little."""
+        """What the visitor does; None while the champion drives."""
         if self._wishes.driver == "champion":
             self._wheel = self._car.action  # whoever takes over takes over from here
             return None
-        self._wheel = tuple(held + math.copysign(min(abs(pull - held), grip), pull - held)  # type: ignore[assignment]
-                            for held, pull, grip in zip(self._wheel, self._wishes.wheel, GRIP, strict=True))
+        self._wheel = follow(self._wheel, self._wishes.wheel)
         return self._wheel
 
     def _show(self) -> None:
