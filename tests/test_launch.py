@@ -150,7 +150,8 @@ class Terminal:
     def __init__(self, *arguments: object) -> None:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+            for number in (signal.SIGHUP, signal.SIGINT):  # ignored where the tests run under nohup, or in the background
+                signal.signal(number, signal.SIG_DFL)
             os.chdir(ROOT)
             os.execvpe(str(arguments[0]), list(map(str, arguments)), ENVIRONMENT)
         self.said = b""
