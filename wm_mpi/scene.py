@@ -11,7 +11,7 @@ from PIL import Image
 from wm_mpi.dream import DreamVector
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.insight import Insight
-from wm_mpi.policy import WorldPolicy
+from wm_mpi.policy import WorldPolicy, rows_needed
 from wm_mpi.seeding import EpisodeSeed
 
 Picture = npt.NDArray[np.uint8]
@@ -63,13 +63,14 @@ class Drive:
             deterministic: use the mean of z instead of sampling it.
             max_frames: longest episode.
             lap_complete_percent: share of tiles to visit before the start line ends the lap.
-            width: rows of the policy's one call, of which the car needs one: sums may round differently for another number.
+            width: rows of the policy's calls in the run. The car needs one, and takes one where sums round alike.
             road: height and width of the road's picture.
 
         Raises:
             UserError: not a world, or damaged.
         """
         self._insight = Insight.of(world)
+        width = rows_needed(world, width)
         self._policy = WorldPolicy(world, width, deterministic)
         self._parameters = parameters
         self._frames = np.zeros((width, 64, 64, 3), np.uint8)
