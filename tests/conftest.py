@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F4
 from wm_mpi.core import config, progress
 from wm_mpi.core.cli import parse
 from wm_mpi.core.errors import UserError, account
+from wm_mpi.core.launch import SESSIONS
 from wm_mpi.evolution.run_state import OPERATION
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +39,12 @@ def command(*arguments: object, ranks: int = 0) -> list[str]:
     """The command line of ``python -m wm_mpi.X``, under mpirun if ``ranks`` > 0."""
     name, *rest = map(str, arguments)
     python = [sys.executable, name, *rest] if name.endswith(".py") else [sys.executable, "-m", f"wm_mpi.{name}", *rest]
-    return ["mpirun", "--oversubscribe", "-np", str(ranks), *python] if ranks else python
+    return ["mpirun", "--oversubscribe", *own_session(), "-np", str(ranks), *python] if ranks else python
+
+
+def own_session() -> list[str]:
+    """Flags of mpirun for a place of its own: tests kill many, see ``launch.SESSIONS``."""
+    return ["--prtemca", SESSIONS.removeprefix("PRTE_MCA_"), tempfile.mkdtemp(prefix="wm_mpi-test-")]
 
 
 def wm(*arguments: object, ranks: int = 0, timeout: float = 240, env: dict[str, str] | None = None,

@@ -6,7 +6,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from conftest import ENVIRONMENT, ROOT, command
+from conftest import ENVIRONMENT, ROOT, command, own_session
+
+
+def heed() -> None:
+    """Heed signals that are ignored where the tests run under nohup, or in the background."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Job:
@@ -16,9 +22,10 @@ class Job:
                  env: dict[str, str] | None = None) -> None:
         """Start it on ``ranks`` ranks; 0 for one process without a launcher."""
         line = command(*arguments)
-        line = [*launcher, "-np", str(ranks), *line] if ranks else line
+        session = own_session() if launcher[0] == "mpirun" else []
+        line = [*launcher, *session, "-np", str(ranks), *line] if ranks else line
         self.process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-                                        env={**ENVIRONMENT, **(env or {})}, start_new_session=True)
+                                        env={**ENVIRONMENT, **(env or {})}, start_new_session=True, preexec_fn=heed)
 
     def ranks(self) -> dict[int, int]:
         """Process ids by rank."""

@@ -112,6 +112,7 @@ def in_image() -> set[str]:
     return {path for path in files if any(path == source or path.startswith(f"{source}/") for source in sources)}
 
 
+@pytest.mark.slow
 def test_the_image_has_the_package_and_the_jobs_and_no_litter() -> None:
     files = in_image()
     assert {"setup.py", "constraints.txt", "wm_mpi/es.py", "jobs/mpirun.bash", "jobs/kubernetes/launch.bash"} <= files

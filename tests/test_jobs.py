@@ -468,6 +468,7 @@ def test_a_bucket_with_metrics_but_no_checkpoint(real_cloud: Cloud, tmp_path: Pa
 
 
 # --- the jobs on the machines -----------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_training_on_one_machine(pipeline: Path, tmp_path: Path) -> None:
     """Real frames, V and M; started again it has nothing to do."""
     env = {"WORLD": str(pipeline / "world"), "OUT": str(tmp_path / "run"), "EVAL_EPISODES": "2", "RANKS": "2"}
@@ -482,6 +483,7 @@ def test_training_on_one_machine(pipeline: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "evaluation.json").read_text() == verdict
 
 
+@pytest.mark.slow
 def test_training_stops_when_asked_and_goes_on(tmp_path: Path) -> None:
     env = {**ENVIRONMENT, "OUT": str(tmp_path / "run"), "RANKS": "2", "DOCTOR": "no"}
     command = ["bash", str(ROOT / "jobs" / "gce_train.bash"), *LONG[1:]]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ENVIRONMENT, ROOT, metrics, wm
-from striking import Job
+from striking import Job, heed
 
 from wm_mpi.__main__ import RANKED
 from wm_mpi.core.errors import UserError
@@ -125,6 +125,15 @@ def test_a_promise_of_ulfm_counts_from_the_version_that_keeps_it(version: str, p
     assert survives() is kept
 
 
+def test_what_a_killed_mpirun_has_left_is_in_nobody_s_way(tmp_path: Path) -> None:
+    """Open MPI 5 refuses to start where /tmp/ompi.PID, of the process id that it happens to get, is there already."""
+    places = [launched("-np", "1", "sh", "-c", "echo $PMIX_SERVER_TMPDIR", env={"TMPDIR": str(tmp_path)}).stdout.strip()
+              for _ in range(2)]
+    first, second = (Path(place).parent for place in places)
+    assert first != second and first.parent == second.parent == tmp_path
+    assert not list(tmp_path.iterdir()), "it leaves nothing behind itself"
+
+
 def test_nothing_heavy_is_loaded() -> None:
     """Also not through the package itself, whatever the console command's file is called with."""
     code = ("import sys; sys.argv = ['/somewhere/wm-mpi', 'launch', '--help']\n"
@@ -150,6 +159,7 @@ class Terminal:
     def __init__(self, *arguments: object) -> None:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
+            heed()
             os.chdir(ROOT)
             os.execvpe(str(arguments[0]), list(map(str, arguments)), ENVIRONMENT)
         self.said = b""

@@ -138,7 +138,7 @@ def test_a_bad_flag_on_many_ranks_is_said_once_and_soon() -> None:
     began = time.monotonic()
     done = wm("es", "--popsize", 1, ranks=32)
     assert time.monotonic() - began < 20
-    assert done.returncode == 2 and done.stderr.count("error: --popsize is 1, but must be at least 2") == 1
+    assert done.returncode == 2 and done.stderr.count("error: --popsize is 1, but must be at least 3") == 1
     assert done.stderr.count("error") == 1 and "\x1b" not in done.stderr and not done.stdout
 
 

@@ -197,6 +197,7 @@ def test_mixed_precision_keeps_targets_exact(tmp_path: Path) -> None:
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 def test_several_devices_share_a_batch(tmp_path: Path) -> None:
     if find_spec("jax") is None:
         pytest.skip(NO_BACKEND["jax"])

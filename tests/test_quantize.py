@@ -271,6 +271,7 @@ def test_refitting_takes_out_what_is_no_noise(vae: dict, samples: tuple, frozen:
     np.testing.assert_array_equal(still["encoder/mu/kernel"], frozen.vae["encoder/mu/kernel"])
 
 
+@pytest.mark.slow
 def test_freeze_takes_what_stays_within_bounds(copied: Path, pipeline: Path) -> None:
     """By itself int8 where that passes, else a mixture, else fp32, and says so in a line; asked for int8, it refuses."""
     manifest = json.loads((pipeline / "world" / "manifest.json").read_text())

@@ -56,13 +56,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Find out at the start whether ``atomic_path`` will be able to write there; makes its directory.
+    """Find out at the start whether ``atomic_path`` will be able to write there; leaves nothing behind.
 
     Raises:
         UserError: it will not.
     """
+    made = [each for each in (path.parent, *path.parent.parents) if not each.exists()]
     with explained(path, "written"):
         _new_file_beside(path).unlink()
+        for directory in made:
+            directory.rmdir()
 
 
 def check_appendable(path: Path) -> None:

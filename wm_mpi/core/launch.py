@@ -42,6 +42,9 @@ goes on. Under nohup it lives on when the terminal is closed. Exit status: rank 
 """
 STATUS_FILE = "WM_MPI_STATUS_FILE"
 """The variable that names a file in which rank 0 and its launcher tell each other how it ends."""
+SESSIONS = "PRTE_MCA_prte_local_tmpdir_base"
+"""Where Open MPI 5 keeps what it needs of a job. By default that is /tmp/ompi.PID: where one that was killed has left it,
+the next mpirun that happens to get that process id does not start."""
 PLAYING = "playing"
 """What it says once rank 0 has begun. A signal's name: the launcher passes that on. A number: rank 0's exit status."""
 UNBEGUN = 5
@@ -70,7 +73,9 @@ def launch(arguments: Sequence[str], commands: Mapping[str, bool]) -> int:
         return 0
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     try:
-        with _status_file() as environment[STATUS_FILE]:
+        with _own_folder() as folder:
+            environment[STATUS_FILE] = str(folder / "status")
+            environment.setdefault(SESSIONS, str(folder))
             return _run(command_line(arguments, commands, environment), environment)
     except (UserError, KeyboardInterrupt) as error:
         text, status = account(error)
@@ -79,18 +84,18 @@ def launch(arguments: Sequence[str], commands: Mapping[str, bool]) -> int:
 
 
 @contextlib.contextmanager
-def _status_file() -> Iterator[str]:
-    """The name of an empty file for ``STATUS_FILE``.
+def _own_folder() -> Iterator[Path]:
+    """A folder for the status file and for what Open MPI keeps of a job.
 
     Raises:
         UserError: there is no place for one.
     """
     try:
-        file = tempfile.NamedTemporaryFile(prefix="wm_mpi-")
+        folder = tempfile.TemporaryDirectory(prefix="wm_mpi-", ignore_cleanup_errors=True)
     except OSError as error:
         raise UserError(f"no temporary file can be made ({error.strerror}): name a directory for it with TMPDIR") from None
-    with file:
-        yield file.name
+    with folder as name:
+        yield Path(name)
 
 
 def command_line(arguments: Sequence[str], commands: Mapping[str, bool], environment: dict[str, str]) -> list[str]:

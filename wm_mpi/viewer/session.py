@@ -12,7 +12,7 @@ from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.world.dream import DreamVector
 from wm_mpi.world.inference import Inference
-from wm_mpi.world.policy import WorldPolicy
+from wm_mpi.world.policy import WorldPolicy, rows_needed
 
 Picture = npt.NDArray[np.uint8]
 ROAD = (400, 600)
@@ -63,13 +63,14 @@ class Drive:
             deterministic: use the mean of z instead of sampling it.
             max_frames: longest episode.
             lap_complete_percent: share of tiles to visit before the start line ends the lap.
-            width: rows of the policy's one call, of which the car needs one: sums may round differently for another number.
+            width: rows of the policy's calls in the run. The car needs one, and takes one where sums round alike.
             road: height and width of the road's picture.
 
         Raises:
             UserError: not a world, or damaged.
         """
         self._insight = Inference.of(world)
+        width = rows_needed(world, width)
         self._policy = WorldPolicy(world, width, deterministic)
         self._parameters = parameters
         self._frames = np.zeros((width, 64, 64, 3), np.uint8)
