@@ -93,38 +93,18 @@ def _add_wheel(
 
 
 @njit(cache=True, error_model="numpy")
-def draw_car(
+def _add_hull(
     buf: np.ndarray,
-    out: np.ndarray,
     rows: int,
+    cols: int,
     cam: tuple,
     hull_x: float,
     hull_y: float,
     hull_angle: float,
-    wheels: tuple,
-    loss: int,
 ) -> None:
-    """Draw the car over ``out``.
-
-    ``wheels`` holds positions float32 ``[4, 2]``, angles float32 ``[4]`` and
-    phases float64 ``[4]`` in Gymnasium's order (two front, two rear).
-    """
-    cols = out.shape[1]
-    wheel_xy, wheel_angle, wheel_phase = wheels
-    for k in range(4):
-        _add_wheel(
-            buf, rows, cols, cam, wheel_xy[k, 0], wheel_xy[k, 1], wheel_angle[k], wheel_phase[k]
-        )
+    """Add the hull's outline, grown outwards as far as Gymnasium's smoothing spreads it."""
     ca = math.cos(hull_angle)
     sa = math.sin(hull_angle)
-    # The hull is painted last and hides a corner of each rear tyre.
-    a, b, y0, y1 = REAR_OVERLAP[0], REAR_OVERLAP[1], REAR_OVERLAP[2], REAR_OVERLAP[3]
-    _add_local_box(
-        buf, rows, cols, cam, hull_x, hull_y, hull_angle, a, b, y0, y1, GROW_CAR, -W_ROAD
-    )
-    _add_local_box(
-        buf, rows, cols, cam, hull_x, hull_y, hull_angle, -b, -a, y0, y1, GROW_CAR, -W_ROAD
-    )
     # On screen the hull always points up: the camera turns with it.
     n = HULL.shape[0]
     kx = GROW_CAR * cam[4]
@@ -147,6 +127,40 @@ def draw_car(
         if k > 0:
             add_edge(buf, rows, cols, px, py, qx, qy, W_RED)
         px, py = qx, qy
+
+
+@njit(cache=True, error_model="numpy")
+def draw_car(
+    buf: np.ndarray,
+    out: np.ndarray,
+    rows: int,
+    cam: tuple,
+    hull_x: float,
+    hull_y: float,
+    hull_angle: float,
+    wheels: tuple,
+    loss: int,
+) -> None:
+    """Draw the car over ``out``.
+
+    ``wheels`` holds positions float32 ``[4, 2]``, angles float32 ``[4]`` and
+    phases float64 ``[4]`` in Gymnasium's order (two front, two rear).
+    """
+    cols = out.shape[1]
+    wheel_xy, wheel_angle, wheel_phase = wheels
+    for k in range(4):
+        _add_wheel(
+            buf, rows, cols, cam, wheel_xy[k, 0], wheel_xy[k, 1], wheel_angle[k], wheel_phase[k]
+        )
+    # The hull is painted last and hides a corner of each rear tyre.
+    a, b, y0, y1 = REAR_OVERLAP[0], REAR_OVERLAP[1], REAR_OVERLAP[2], REAR_OVERLAP[3]
+    _add_local_box(
+        buf, rows, cols, cam, hull_x, hull_y, hull_angle, a, b, y0, y1, GROW_CAR, -W_ROAD
+    )
+    _add_local_box(
+        buf, rows, cols, cam, hull_x, hull_y, hull_angle, -b, -a, y0, y1, GROW_CAR, -W_ROAD
+    )
+    _add_hull(buf, rows, cols, cam, hull_x, hull_y, hull_angle)
     # The car reaches 1.7 x 2.6 units from its centre; some room is left.
     half_w = 2.6 * cam[6]
     half_h = 3.8 * cam[6]

@@ -66,6 +66,55 @@ def _add_kerb(
 
 
 @njit(cache=True, error_model="numpy")
+def _across(cam: tuple, a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
+    """A cross edge of the road, from its left end to its right one, grown outwards (output pixels)."""
+    ux, uy = _growth(cam, a[0], a[1], b[0], b[1])
+    return _px(cam, a[0], a[1]) - ux, _py(cam, a[0], a[1]) - uy, _px(cam, b[0], b[1]) + ux, _py(cam, b[0], b[1]) + uy
+
+
+@njit(cache=True, error_model="numpy")
+def _paint(i: int, touched: bool) -> int:
+    """The word of a tile: new ones come in three shades."""
+    if touched or i % 3 == 0:
+        return W_ROAD
+    return W_ROAD + (W_SHADE1 if i % 3 == 1 else W_SHADE2)
+
+
+@njit(cache=True, error_model="numpy")
+def _add_tile(
+    buf: np.ndarray,
+    rows: int,
+    cols: int,
+    near: tuple[float, float, float, float],
+    far: tuple[float, float, float, float],
+    before: int,
+    word: int,
+) -> None:
+    """Add a tile between two cross edges; ``before`` is the word of the tile on the near side."""
+    if word != before:
+        add_edge(buf, rows, cols, near[0], near[1], near[2], near[3], word - before)
+    add_edge(buf, rows, cols, far[0], far[1], near[0], near[1], word)
+    add_edge(buf, rows, cols, near[2], near[3], far[2], far[3], word)
+
+
+@njit(cache=True, error_model="numpy")
+def _end_stretch(
+    buf: np.ndarray,
+    out: np.ndarray,
+    rows: int,
+    edge: tuple[float, float, float, float],
+    word: int,
+    pal: np.ndarray,
+    loss: int,
+    layered: bool,
+) -> None:
+    """Close a stretch of road at its last cross edge, and paint it if it may lie over another one."""
+    add_edge(buf, rows, out.shape[1], edge[0], edge[1], edge[2], edge[3], -word)
+    if layered:
+        compose_over(buf, out, rows, pal, loss)
+
+
+@njit(cache=True, error_model="numpy")
 def draw_road(
     buf: np.ndarray,
     out: np.ndarray,
@@ -90,75 +139,36 @@ def draw_road(
     be cut begins one tile early, so the cut shows no seam.
     """
     cols = out.shape[1]
-    c, s, tx, ty, sx, sy, zoom = cam
-    reach = TILE_REACH * zoom
-    xmax = WINDOW_W + reach
-    ymin = WINDOW_H - BAR_TOP - reach
-    ymax = WINDOW_H + reach
-    joined = False
-    word = 0
-    lx = ly = rx = ry = 0.0
+    reach = TILE_REACH * cam[6]
+    joined, word, edge = False, 0, (0.0, 0.0, 0.0, 0.0)
     hx = hy = wx = wy = 0.0
     i = 0
     while i < count:
-        ax = tile_xy[i, 0, 0]
-        ay = tile_xy[i, 0, 1]
-        gx = ax * c - ay * s + tx
-        gy = ax * s + ay * c + ty
-        seen = -reach < gx < xmax and ymin < gy < ymax
-        if seen:
-            bx = tile_xy[i, 1, 0]
-            by = tile_xy[i, 1, 1]
-            if joined and (tile_xy[i, 3, 0] != wx or tile_xy[i, 3, 1] != wy):
-                # Not the neighbour of the tile before: a new stretch.
-                add_edge(buf, rows, cols, lx, ly, rx, ry, -word)
-                joined = False
-                if layered:
-                    compose_over(buf, out, rows, pal, loss)
-            if not joined:
-                px, py = tile_xy[i, 3, 0], tile_xy[i, 3, 1]
-                qx, qy = tile_xy[i, 2, 0], tile_xy[i, 2, 1]
-                ux, uy = _growth(cam, px, py, qx, qy)
-                lx = _px(cam, px, py) - ux
-                ly = _py(cam, px, py) - uy
-                rx = _px(cam, qx, qy) + ux
-                ry = _py(cam, qx, qy) + uy
-                word = 0
-                hx, hy = bx - ax, by - ay
-            elif layered and (bx - ax) * hx + (by - ay) * hy < -0.5 * (hx * hx + hy * hy):
-                # The road has turned right round: what follows may lie over it.
-                add_edge(buf, rows, cols, lx, ly, rx, ry, -word)
-                compose_over(buf, out, rows, pal, loss)
-                joined = False
-                i -= 1
-                continue
-            ux, uy = _growth(cam, ax, ay, bx, by)
-            nlx = _px(cam, ax, ay) - ux
-            nly = _py(cam, ax, ay) - uy
-            nrx = _px(cam, bx, by) + ux
-            nry = _py(cam, bx, by) + uy
-            new = W_ROAD
-            if not touched[i]:
-                if i % 3 == 1:
-                    new += W_SHADE1
-                elif i % 3 == 2:
-                    new += W_SHADE2
-            if new != word:
-                add_edge(buf, rows, cols, lx, ly, rx, ry, new - word)
-            add_edge(buf, rows, cols, nlx, nly, lx, ly, new)
-            add_edge(buf, rows, cols, rx, ry, nrx, nry, new)
-            if kerb[i] != 0:
-                _add_kerb(buf, rows, cols, cam, tile_xy[i], kerb_xy[i], kerb[i], new)
-            lx, ly, rx, ry, word = nlx, nly, nrx, nry, new
-            wx, wy = ax, ay
-            joined = True
-        elif joined:
-            add_edge(buf, rows, cols, lx, ly, rx, ry, -word)
+        tile = tile_xy[i]
+        ax, ay = tile[0, 0], tile[0, 1]
+        gx = ax * cam[0] - ay * cam[1] + cam[2]
+        gy = ax * cam[1] + ay * cam[0] + cam[3]
+        seen = -reach < gx < WINDOW_W + reach and WINDOW_H - BAR_TOP - reach < gy < WINDOW_H + reach
+        if joined and not (seen and tile[3, 0] == wx and tile[3, 1] == wy):
+            # Out of sight, or not the neighbour of the tile before.
+            _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
             joined = False
-            if layered:
-                compose_over(buf, out, rows, pal, loss)
-        i += 1
+        dx, dy = tile[1, 0] - ax, tile[1, 1] - ay
+        if joined and layered and dx * hx + dy * hy < -0.5 * (hx * hx + hy * hy):
+            # The road has turned right round: what follows may lie over it.
+            _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
+            joined = False
+            i -= 1
+        elif seen:
+            if not joined:
+                edge, word, hx, hy = _across(cam, tile[3], tile[2]), 0, dx, dy
+            new, far = _paint(i, touched[i]), _across(cam, tile[0], tile[1])
+            _add_tile(buf, rows, cols, edge, far, word, new)
+            if kerb[i] != 0:
+                _add_kerb(buf, rows, cols, cam, tile, kerb_xy[i], kerb[i], new)
+            joined, word, edge, wx, wy = True, new, far, ax, ay
+            i += 1
+        else:
+            i += 1
     if joined:
-        add_edge(buf, rows, cols, lx, ly, rx, ry, -word)
-        if layered:
-            compose_over(buf, out, rows, pal, loss)
+        _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
