@@ -175,6 +175,9 @@ def test_arrays_that_are_something_else(file: str, place: Path) -> None:
         refused(*(() if name == "kind" else (name,)))
         change(json.dumps({**recorded, name: [[None]]}))
         refused()
+    with h5py.File(path, "r+") as opened:
+        opened.attrs["format"] = 2
+    refused("it has format 2, this version reads 1")
     for about in ("", "{", "[]", 3):
         change(about)
         refused()

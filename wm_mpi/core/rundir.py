@@ -81,7 +81,6 @@ class RunDir:
         self.champion = self.path / "champion.h5"
         self.evaluations = self.path / "evaluations.jsonl"
         self.log = self.path / "log.txt"
-        self.report = self.path / "report.html"
 
     def begin(self, config: dict[str, Any], changeable: frozenset[str]) -> None:
         """``begin_directory`` for a run."""

@@ -16,6 +16,7 @@ from wm_mpi.core.rundir import atomic_path
 from wm_mpi.core.schema import Value, checked
 
 FORMAT = 1
+"""Of every HDF5 file of the project."""
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 """What h5py and JSON raise on files that are torn, or something else."""
 
@@ -66,6 +67,7 @@ def load_arrays(path: Path, what: str, schema: type[Value] = dict,  # type: igno
 
     try:
         with h5py.File(path, "r") as file:
+            check_format(file)
             file.visititems(visit)
             about = json.loads(file.attrs["about"])
     except UNREADABLE as error:
@@ -76,6 +78,16 @@ def load_arrays(path: Path, what: str, schema: type[Value] = dict,  # type: igno
         if not np.isfinite(arrays[name]).all():
             raise UserError(f"{path}: {name} has numbers that are not finite, the run has diverged: {what}")
     return arrays, checked(about, schema, str(path), what)
+
+
+def check_format(file: h5py.File) -> None:
+    """Refuse a file that a later version has written otherwise.
+
+    Raises:
+        ValueError: it is one; see ``UNREADABLE``.
+    """
+    if (number := int(file.attrs.get("format", FORMAT))) != FORMAT:
+        raise ValueError(f"it has format {number}, this version reads {FORMAT}")
 
 
 def reason(error: Exception) -> str:

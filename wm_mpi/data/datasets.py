@@ -32,7 +32,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import atomic_path
 from wm_mpi.core.schema import Frames, Latents, checked
 from wm_mpi.core.terminal import quoted
-from wm_mpi.data.arrays import FORMAT, UNREADABLE, new_file, reason
+from wm_mpi.data.arrays import FORMAT, UNREADABLE, check_format, new_file, reason
 from wm_mpi.data.episodes import CHUNK, STEP_FIELDS, TABLE, check_shard
 
 LATENT_BYTES = 32 * 2 * 2 + 3 * 4 + 4 + 1
@@ -100,6 +100,7 @@ class Dataset:
         with contextlib.ExitStack() as on_failure:
             try:
                 self._file = on_failure.enter_context(h5py.File(self.path, "r"))
+                check_format(self._file)
                 self.table = {column: self._file[f"episodes/{column}"][:].astype(dtype) for column, dtype in TABLE.items()}
                 about = json.loads(self._file.attrs["about"])
                 shards = self.shards() if name == "frames.h5" else []

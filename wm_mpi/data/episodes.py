@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.errors import UserError
-from wm_mpi.data.arrays import FORMAT, UNREADABLE, new_file, reason
+from wm_mpi.data.arrays import FORMAT, UNREADABLE, check_format, new_file, reason
 
 CHUNK = 32
 """Frames a chunk: 384 KiB raw, the unit of compression and of reading."""
@@ -51,6 +51,7 @@ def read_episode(path: Path) -> Episode:
     """
     try:
         with h5py.File(path, "r") as file:
+            check_format(file)
             return Episode(int(file.attrs["number"]), int(file.attrs["seed"]), file["frames"][:],
                            *(file[name][:] for name in STEP_FIELDS))
     except UNREADABLE as error:
@@ -97,6 +98,7 @@ def check_shard(path: Path, frames: int | None = None) -> int:
         raise UserError(f"{path} is missing: {fix}")
     try:
         with h5py.File(path, "r") as file:
+            check_format(file)
             held = min(len(file[name]) for name in ("frames", *STEP_FIELDS))
             expected = int(np.sum(file["episodes/length"][:]))
     except UNREADABLE as error:
