@@ -66,10 +66,10 @@ def _add_kerb(
 
 
 @njit(cache=True, error_model="numpy")
-def _across(cam: tuple, a: np.ndarray, b: np.ndarray) -> tuple[float, float, float, float]:
-    """A cross edge of the road, from its left end to its right one, grown outwards (output pixels)."""
-    ux, uy = _growth(cam, a[0], a[1], b[0], b[1])
-    return _px(cam, a[0], a[1]) - ux, _py(cam, a[0], a[1]) - uy, _px(cam, b[0], b[1]) + ux, _py(cam, b[0], b[1]) + uy
+def _across(cam: tuple, ax: float, ay: float, bx: float, by: float) -> tuple[float, float, float, float]:
+    """A cross edge of the road, from its left end a to its right one b, grown outwards (output pixels)."""
+    ux, uy = _growth(cam, ax, ay, bx, by)
+    return _px(cam, ax, ay) - ux, _py(cam, ax, ay) - uy, _px(cam, bx, by) + ux, _py(cam, bx, by) + uy
 
 
 @njit(cache=True, error_model="numpy")
@@ -144,16 +144,16 @@ def draw_road(
     hx = hy = wx = wy = 0.0
     i = 0
     while i < count:
-        tile = tile_xy[i]
-        ax, ay = tile[0, 0], tile[0, 1]
+        ax, ay = tile_xy[i, 0, 0], tile_xy[i, 0, 1]
         gx = ax * cam[0] - ay * cam[1] + cam[2]
         gy = ax * cam[1] + ay * cam[0] + cam[3]
         seen = -reach < gx < WINDOW_W + reach and WINDOW_H - BAR_TOP - reach < gy < WINDOW_H + reach
-        if joined and not (seen and tile[3, 0] == wx and tile[3, 1] == wy):
+        if joined and not (seen and tile_xy[i, 3, 0] == wx and tile_xy[i, 3, 1] == wy):
             # Out of sight, or not the neighbour of the tile before.
             _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
             joined = False
-        dx, dy = tile[1, 0] - ax, tile[1, 1] - ay
+        bx, by = tile_xy[i, 1, 0], tile_xy[i, 1, 1]
+        dx, dy = bx - ax, by - ay
         if joined and layered and dx * hx + dy * hy < -0.5 * (hx * hx + hy * hy):
             # The road has turned right round: what follows may lie over it.
             _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
@@ -161,11 +161,12 @@ def draw_road(
             i -= 1
         elif seen:
             if not joined:
-                edge, word, hx, hy = _across(cam, tile[3], tile[2]), 0, dx, dy
-            new, far = _paint(i, touched[i]), _across(cam, tile[0], tile[1])
+                edge = _across(cam, tile_xy[i, 3, 0], tile_xy[i, 3, 1], tile_xy[i, 2, 0], tile_xy[i, 2, 1])
+                word, hx, hy = 0, dx, dy
+            new, far = _paint(i, touched[i]), _across(cam, ax, ay, bx, by)
             _add_tile(buf, rows, cols, edge, far, word, new)
             if kerb[i] != 0:
-                _add_kerb(buf, rows, cols, cam, tile, kerb_xy[i], kerb[i], new)
+                _add_kerb(buf, rows, cols, cam, tile_xy[i], kerb_xy[i], kerb[i], new)
             joined, word, edge, wx, wy = True, new, far, ax, ay
             i += 1
         else:
