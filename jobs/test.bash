@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up an environment and run the tests: style, types, then pytest in two phases. About twelve minutes on two cores.
+# Set up an environment and run the tests: style, types, then pytest in two phases. About nine minutes on two cores.
 #   bash jobs/test.bash [ARGUMENTS of pytest, such as -k pool]
 #   WM_TEST_SLOW=1     the slow tests as well: before a release, and in continuous integration
 #   WM_TEST_STRICT=1   a skipped test is a failure, but for reasons that are printed

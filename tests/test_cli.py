@@ -17,7 +17,7 @@ from conftest import ENVIRONMENT, ROOT, command, refuse, succeed, wm
 from wm_mpi.__main__ import STATUSES
 from wm_mpi.core import progress
 from wm_mpi.core.config import CollectConfig, EsConfig
-from wm_mpi.core.errors import PACKAGES, account
+from wm_mpi.core.errors import INSTALLED_WITH, account
 from wm_mpi.core.progress import Progress, speak
 
 TOY = ("es", "--preset", "smoke", "--env", "toy")
@@ -107,10 +107,10 @@ def test_without_a_terminal_there_are_lines_now_and_then(monkeypatch: pytest.Mon
     assert (said.out, said.err) == ("", "heard\n") and "unheard" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize("module", sorted(PACKAGES))
+@pytest.mark.parametrize("module", sorted(INSTALLED_WITH))
 def test_a_missing_package_is_named_with_its_pip_command(module: str) -> None:
     text, status = account(ModuleNotFoundError(f"No module named {module!r}", name=module))
-    assert status == 2 and module in text and text.endswith(f"pip install {PACKAGES[module]}") and "\n" not in text
+    assert status == 2 and module in text and text.endswith(f"pip install {INSTALLED_WITH[module]}") and "\n" not in text
     assert account(ModuleNotFoundError("No module named 'wm_mpi.lost'", name="wm_mpi.lost"))[1] == 1
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import here, refuse, succeed, wm
 
-from wm_mpi.core import rundir
-from wm_mpi.core.shipped import beside, found
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.shipped import PRETRAINED, beside, found, shipped
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.reporting.model_card import model_card, unrooted
 from wm_mpi.world.inference import Inference
@@ -56,7 +56,7 @@ def test_half_precision_is_near_and_what_overflows_is_refused(pipeline: Path, ru
     from wm_mpi.data.arrays import save_arrays
     from wm_mpi.export import halve
     save_arrays(tmp_path / "large.h5", {"kernel": np.array([1e6, 1.0])}, {"kind": "vae"})
-    with pytest.raises(rundir.UserError, match="kernel does not fit into half precision, its largest weight is 1e"):
+    with pytest.raises(UserError, match="kernel does not fit into half precision, its largest weight is 1e"):
         halve(tmp_path / "large.h5", tmp_path / "half.h5")
 
 
@@ -98,7 +98,7 @@ def test_exports_replace_one_another_and_nothing_else(run: Path, exported: Path,
 
 
 def test_names_of_what_is_shipped(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rundir, "PRETRAINED", exported.parent)
+    monkeypatch.setattr("wm_mpi.core.shipped.PRETRAINED", exported.parent)
     assert found("tiny") == str(exported) and found("random") == "random" and found("es/") == "es/"
     assert beside(exported, "report.html") == Path("tiny-report.html")
     assert beside(tmp_path, "report.html") == tmp_path / "report.html"
@@ -107,10 +107,10 @@ def test_names_of_what_is_shipped(exported: Path, tmp_path: Path, monkeypatch: p
     assert found("tiny") == "tiny", "what lies in the current directory comes first"
 
 
-@pytest.mark.parametrize("name", rundir.shipped())
+@pytest.mark.parametrize("name", shipped())
 def test_what_is_shipped_drives_as_its_card_says(name: str, tmp_path: Path) -> None:
     """Eight tracks of the card's first verdict. Other processors round otherwise: other drives, but as good ones."""
-    place = rundir.PRETRAINED / name
+    place = PRETRAINED / name
     assert sum(path.stat().st_size for path in place.iterdir()) < 20e6
     row = json.loads((place / "evaluations.jsonl").read_text().splitlines()[0])
     done = wm("evaluate", "--run", name, "--episodes", 8, "--json", tmp_path / "verdict.json", ranks=3,

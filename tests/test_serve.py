@@ -43,7 +43,7 @@ from wm_mpi.pool import Listed
 from wm_mpi.rollout.worker import Rollout, Task, make_policy
 from wm_mpi.viewer.session import DreamDrive, Sight
 from wm_mpi.viewer.web import server as serving
-from wm_mpi.viewer.web import viewer
+from wm_mpi.viewer.web import visit as viewer
 from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
 from wm_mpi.viewer.web.source import Champion, RunSource
 from wm_mpi.viewer.web.visit import WINDOW

@@ -27,18 +27,20 @@ from conftest import ENVIRONMENT, ROOT
 
 from wm_mpi import collect, es, evaluate, export, refit, report, watch
 from wm_mpi.__main__ import RANKED
-from wm_mpi.core import cli, config, progress, rundir
+from wm_mpi.core import cli, config, files, progress, rundir
 from wm_mpi.core.cli import parse, run_command
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.launch import launch
+from wm_mpi.core.options import PATHS, Command, flag
 from wm_mpi.core.progress import Progress, speak
+from wm_mpi.core.ranges import check
 from wm_mpi.core.terminal import quoted, shown, spell_streams
 
 OPTIONS = [each for each in vars(config).values() if isinstance(each, type) and each.__name__.endswith("Config")]
 STRANGE = os.fsdecode(b"caf\xe9 isn't \xff0 \\ text")
 
 
-def options(kind: type[config.Command]) -> dict[str, tuple[Any, ...]]:
+def options(kind: type[Command]) -> dict[str, tuple[Any, ...]]:
     """The types of a command's options."""
     hints = typing.get_type_hints(kind)
     return {field.name: (hints[field.name], *typing.get_args(hints[field.name])) for field in dataclasses.fields(kind)}
@@ -117,10 +119,11 @@ def test_a_verdict_is_kept_before_it_is_said(tmp_path: Path, monkeypatch: pytest
 
 def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     """In a process that takes no other language than ASCII."""
-    code = ("import sys; from pathlib import Path; from wm_mpi.core.progress import Progress; from wm_mpi import rundir\n"
-            "place = Path(sys.argv[1]); rundir.write_text(place / 'text', '\\u00b1\\u2212\\udce9')\n"
+    code = ("import sys; from pathlib import Path; from wm_mpi.core import files\n"
+            "from wm_mpi.core.progress import Progress\n"
+            "place = Path(sys.argv[1]); files.write_text(place / 'text', '\\u00b1\\u2212\\udce9')\n"
             "with Progress(place / 'log', 1) as bar: bar.line('\\u00b1', 10)\n"
-            "print(ascii(rundir.read_text(place / 'text')))\n")
+            "print(ascii(files.read_text(place / 'text')))\n")
     bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run([sys.executable, "-c", code, tmp_path], env={**ENVIRONMENT, **bare}, cwd=ROOT, encoding="ascii",
                           capture_output=True, check=False)
@@ -155,7 +158,7 @@ def test_files_are_for_whom_the_umask_says(umask: int, tmp_path: Path, monkeypat
         report.main(config.ReportConfig(run=str(run), png="report.png"))
         export.main(config.ExportConfig(run="carracing", out="export"))
         export.main(config.ExportConfig(run="carracing", out="export"))
-        with rundir.atomic_path(place / "a") as temporary:
+        with files.atomic_path(place / "a") as temporary:
             temporary.write_bytes(b"")
     finally:
         os.umask(before)
@@ -172,9 +175,9 @@ def test_a_home_directory_is_found_in_every_option_that_names_a_path(monkeypatch
     monkeypatch.setenv("HOME", "/home/me")
     texts = {(kind, name) for kind in OPTIONS for name, types in options(kind).items() if str in types}
     for kind, name in texts:
-        if name in config.PATHS:
-            assert getattr(parse(kind, "x", [f"{config.flag(name)}=~/x y"]), name) == "/home/me/x y"
-    assert {name for _, name in texts} - set(config.PATHS) == {"tracks", "host", "origin", "prefix"}
+        if name in PATHS:
+            assert getattr(parse(kind, "x", [f"{flag(name)}=~/x y"]), name) == "/home/me/x y"
+    assert {name for _, name in texts} - set(PATHS) == {"tracks", "host", "origin", "prefix"}
     with pytest.raises(UserError, match="--out is ~nobody-here/x, but there is no such home directory"):
         parse(config.EsConfig, "es", ["--out=~nobody-here/x"])
 
@@ -254,7 +257,7 @@ def test_a_run_that_takes_no_verdict(tmp_path: Path, unwritable: Path, monkeypat
     run = train(tmp_path / "run")
     (run / "evaluations.jsonl").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "judge", never)
+        patch.setattr(evaluate, "score", never)
         with pytest.raises(UserError, match="evaluations.jsonl cannot be written: .*: give --json FILE"):
             judge(run)
         with pytest.raises(UserError, match="file/out cannot be written: "):
@@ -305,7 +308,7 @@ def test_a_place_that_cannot_be_written_is_said_first(refused: Callable[[Path, P
 
 
 def test_a_directory_in_the_place_of_a_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be written: it is a directory"), rundir.atomic_path(tmp_path):
+    with pytest.raises(UserError, match="cannot be written: it is a directory"), files.atomic_path(tmp_path):
         never()
 
 
@@ -321,15 +324,15 @@ def test_notes_that_are_not_there_or_no_text(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("kind", OPTIONS, ids=lambda kind: kind.__name__)
-def test_every_number_is_finite_and_every_seed_below_2_to_the_32(kind: type[config.Command]) -> None:
+def test_every_number_is_finite_and_every_seed_below_2_to_the_32(kind: type[Command]) -> None:
     numbers = [name for name, types in options(kind).items() if {int, float} & set(types)]
     for name in numbers:
-        with pytest.raises(UserError, match=f"{config.flag(name)}\\b.*nan") as refused:
-            parse(kind, "x", [f"{config.flag(name)}=nan"])
+        with pytest.raises(UserError, match=f"{flag(name)}\\b.*nan") as refused:
+            parse(kind, "x", [f"{flag(name)}=nan"])
         assert "\n" not in str(refused.value)
         for value in (math.inf, -math.inf):
-            with pytest.raises(UserError, match=f"{config.flag(name)} is -?inf, but must be "):
-                config.check(kind(**{name: value}))  # type: ignore[arg-type]
+            with pytest.raises(UserError, match=f"{flag(name)} is -?inf, but must be "):
+                check(kind(**{name: value}))  # type: ignore[arg-type]
     if "seed" in numbers:
         assert parse(kind, "x", [f"--seed={2**32 - 1}"])
         with pytest.raises(UserError, match="--seed is 4294967296, but must be at most 4294967295"):

@@ -25,8 +25,8 @@ from wm_mpi.core import rundir
 from wm_mpi.core.cli import run_command
 from wm_mpi.core.config import EsConfig
 from wm_mpi.es import main
-from wm_mpi.pool import crew, transport, worker
-from wm_mpi.rollout.worker import worker as rollout
+from wm_mpi.pool import membership, transport, worker
+from wm_mpi.rollout import worker as rollout
 from wm_mpi.world import policy
 
 moment, argument = sys.argv[1:3]
@@ -40,7 +40,7 @@ def die() -> None:
 
 def during_broadcast() -> None:
     send, pids = transport.Mail.send, {}
-    hello, broadcasts = crew.Members._note, []
+    hello, broadcasts = membership.Members._note, []
 
     def noting(self: Any, who: Any, message: Any) -> None:
         hello(self, who, message)
@@ -56,7 +56,7 @@ def during_broadcast() -> None:
                 ranks = ranks[1:]
         send(self, ranks, kind, content)
 
-    transport.Mail.send, crew.Members._note = sending, noting  # type: ignore[method-assign]
+    transport.Mail.send, membership.Members._note = sending, noting  # type: ignore[method-assign]
 
 
 def during_checkpoint() -> None:
@@ -119,7 +119,7 @@ elif moment == "checkpoint":
 elif moment in ("graph", "rough", "engine"):
     in_arithmetic()
 elif moment == "hasty":
-    crew.SILENT, worker.BEAT = 2.0, 0.5
+    membership.SILENT, worker.BEAT = 2.0, 0.5
 else:
     at_assignment()
 run_command("es", EsConfig, main)
