@@ -94,7 +94,7 @@ def at_assignment() -> None:
 
 
 def in_arithmetic() -> None:
-    crew.LATECOMERS = 300.0  # one that compiles its engine anew
+    membership.LATECOMERS = 300.0  # one that compiles its engine anew
     session, act = onnxruntime.InferenceSession, policy.LinearPolicy.act
 
     def plainly(graph: bytes, options: Any, **others: Any) -> Any:
