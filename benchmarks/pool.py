@@ -1,7 +1,7 @@
 """What the pool itself costs: tasks that sleep, tasks that do nothing, and a rank that is slower than the rest.
 
 bash jobs/mpirun.bash -np 65 python -m benchmarks.pool sleep     64 workers, tasks of 100 ms: efficiency
-bash jobs/mpirun.bash -np 3 python -m benchmarks.pool empty      tasks a second through rank 0
+bash jobs/mpirun.bash -np 3 python -m benchmarks.pool empty      tasks per second through rank 0
 bash jobs/mpirun.bash -np 9 python -m benchmarks.pool slow       8 workers, one 5 times slower: time against the ideal
 """
 

@@ -3,7 +3,7 @@
     python -m benchmarks.train --run runs/from_nothing
 
 Trains V on ``frames/`` and M on ``latents/`` below the given directory, through the project's own loop and loaders, and
-prints JSON: frames and steps a second, the arithmetic this takes against a large matrix product in the same backend and
+prints JSON: frames and steps per second, the arithmetic this takes against a large matrix product in the same backend and
 precision, the loaders alone, and the share of the time that training waits for them. Weights are thrown away.
 """
 

@@ -758,7 +758,7 @@ def test_frames_a_second(chromium: Browser, served: Served, capsys: pytest.Captu
             best = max(quiet or tries, key=lambda each: min(each.rates))
             capacity = max(each.capacity for each in tries)
             rates = ", ".join(f"{rate:.0f}" for rate in best.rates)
-            said = (f"{viewers} viewers: {rates} pictures a second, the first in a browser; a core makes {capacity:.0f}; "
+            said = (f"{viewers} viewers: {rates} pictures per second, the first in a browser; a core makes {capacity:.0f}; "
                     f"others had {best.elsewhere:.1f} of {os.cpu_count()} cores")
             with capsys.disabled():
                 print(f"\n{said}")

@@ -149,7 +149,7 @@ def disk(out: Path) -> Finding:
 def expectation(facts: Sequence[Facts], world: str | None) -> Finding:
     """What all ranks together can do."""
     rate = sum(each.frames_per_second for each in facts)
-    text = f"{rate:,.0f} frames a second in all: 64 x 16 episodes of 1,000 frames in {FRAMES / rate:,.0f} s at most"
+    text = f"{rate:,.0f} frames per second in all: 64 x 16 episodes of 1,000 frames in {FRAMES / rate:,.0f} s at most"
     if world is None:
         return Finding("warning", "rate", f"{text}, without V and M", "give --world to see what es will do")
     return Finding("ok", "rate", text)

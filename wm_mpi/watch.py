@@ -21,7 +21,7 @@ from wm_mpi.viewer.drawing import ROAD, SIZE, Board, Moments, contact_sheet
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 FPS = 50
-"""The environment's own frames a second."""
+"""The environment's own frames per second."""
 REST = FPS
 """How long a film stands still on an episode's last picture (frames)."""
 

@@ -281,7 +281,7 @@ class WatchConfig(Command):
     run: Out = SHIPPED
     """Directory of the es run, or the name of a champion that comes with the package."""
     video: Annotated[str | None, tyro.conf.arg(metavar="FILE.mp4")] = None
-    """Write a film (H.264, 50 frames a second, which is real time) of all episodes."""
+    """Write a film (H.264, 50 frames per second, which is real time) of all episodes."""
     sheet: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Write one picture of moments of all episodes."""
     serve: Annotated[int | None, tyro.conf.arg(metavar="PORT")] = None

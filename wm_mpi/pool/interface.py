@@ -67,7 +67,7 @@ class Outcome:
     workers: int
     """Ranks at work at the end."""
     slowest: str
-    """The slowest rank with its host and its time a task against the mean; empty with fewer than two workers."""
+    """The slowest rank with its host and its time per task against the mean; empty with fewer than two workers."""
     lost: tuple[str, ...] = ()
     """Ranks lost since the start of the job, with their hosts."""
     unlike: tuple[str, ...] = ()

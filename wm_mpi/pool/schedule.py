@@ -42,7 +42,7 @@ class Pace:
 
     @property
     def mean(self) -> float:
-        """Mean time a task (seconds); 0 before the first."""
+        """Mean time per task (seconds); 0 before the first."""
         return self._seconds / self._tasks if self._tasks else 0.0
 
     def of(self, rank: int) -> float:

@@ -21,7 +21,7 @@ from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 Picture = npt.NDArray[np.uint8]
 EVERY = 5
-"""Of a drive's 50 frames a second, every so many-th is in its film."""
+"""Of a drive's 50 frames per second, every so many-th is in its film."""
 QUALITY = 40
 """Of the films' WebP pictures (0 to 100): about 2 kB each."""
 TEMPERATURES = (0.1, 0.5, 1.0, 1.3)

@@ -141,7 +141,7 @@ def speed(data: RunData) -> str:
     lost = [time[generation - data.rows[0]["generation"]] for generation, _ in data.lost]
     fallen = [Mark("dots", "check", lost, np.interp(lost, time, workers), "lost")] if lost else []
     charts: tuple[tuple[npt.NDArray, Axis, list[Mark], str], ...] = (
-        (rate, axis("frames a second", [rate], compact, 4, floor=0), [],
+        (rate, axis("frames per second", [rate], compact, 4, floor=0), [],
          f"Frames a second, {np.median(rate):,.0f} in the median."),
         (100 * busy, Axis("busy share of worker ranks (%)", 0, 104, compact, 4), [],
          f"Busy share of the workers, {np.median(busy):.0%} in the median."),

@@ -109,7 +109,7 @@ def glance(data: RunData) -> list[tuple[str, str, str]]:
              f"{int(data.column('episodes').sum()):,} episodes"),
             ("time played", str(datetime.timedelta(seconds=round(seconds.sum()))), "h:min:s, without pauses"),
             ("core-hours", f"{last['core_hours']:.3g}", f"{last['workers']} worker ranks at the end"),
-            ("frames a second", f"{np.median(rate):,.0f}", f"{np.median(rate / data.column('workers')):,.0f} a worker"),
+            ("frames per second", f"{np.median(rate):,.0f}", f"{np.median(rate / data.column('workers')):,.0f} a worker"),
             ("busy share", f"{100 * busy:.0f} %", "of the workers' time"),
             ("ranks lost", str(len(data.lost)), "their episodes were played by others" if data.lost else "")]
 

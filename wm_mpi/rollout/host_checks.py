@@ -186,7 +186,7 @@ def _threads(host: str, ranks: list[Facts]) -> Finding:
 def _memory(host: str, ranks: list[Facts], rank_0_host: str) -> Finding:
     resident = sum(each.resident for each in ranks)
     available = min(each.available for each in ranks)  # with all ranks already there
-    text = (f"{host}: {resident / len(ranks) / 2**20:.0f} MB a rank, {resident / 2**30:.1f} GB in all, "
+    text = (f"{host}: {resident / len(ranks) / 2**20:.0f} MB per rank, {resident / 2**30:.1f} GB in all, "
             f"{available / 2**30:.1f} GB still free")
     if available < 2**28:
         return Finding("FAIL", "memory", text, "fewer ranks on this host: the kernel will kill some")
@@ -196,7 +196,7 @@ def _memory(host: str, ranks: list[Facts], rank_0_host: str) -> Finding:
 def _speed(host: str, ranks: list[Facts]) -> Finding:
     rates = {each.rank: each.frames_per_second for each in ranks}
     median, slowest = float(np.median(list(rates.values()))), min(rates, key=lambda rank: rates[rank])
-    text = (f"{host}: {sum(rates.values()):,.0f} frames a second, {median:,.0f} a rank, slowest rank {slowest} with "
+    text = (f"{host}: {sum(rates.values()):,.0f} frames per second, {median:,.0f} a rank, slowest rank {slowest} with "
             f"{rates[slowest]:,.0f}; {ranks[0].cpu}")
     if rates[slowest] * SLOW < median:
         return Finding("warning", "speed", text, "look what else runs on this host: top")

@@ -23,7 +23,7 @@ class Film:
         Args:
             path: where it will be, whole, at the end.
             size: width and height, both even.
-            fps: pictures a second.
+            fps: pictures per second.
         """
         self._replacing = atomic_path(path)
         self._size, self._fps = size, fps

@@ -14,7 +14,7 @@ from wm_mpi.viewer.keyboard import follow  # noqa: E402
 from wm_mpi.viewer.session import Drive, Sight  # noqa: E402
 
 FPS = 50
-"""The environment's own frames a second."""
+"""The environment's own frames per second."""
 REST = 75
 """An episode's last picture stands still for so long (frames)."""
 ARROWS = (pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN)

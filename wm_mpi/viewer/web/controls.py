@@ -18,7 +18,7 @@ class Wishes:
     place: Literal["road", "dream"] = "road"
     paused: bool = False
     speed: float = 1.0
-    """In units of the environment's own 50 frames a second."""
+    """In units of the environment's own 50 frames per second."""
     track: int = 0
     """``reset(seed=track)``; setting it begins an episode."""
     temperature: float = 1.0
