@@ -35,6 +35,13 @@ FRAME_COST = 0.1
 """What a frame costs (points). Gymnasium draws a frame's score before it subtracts this."""
 
 
+def drive() -> None:
+    """Call whatever is compiled of the physics."""
+    cars = CarBatch(1)
+    cars.reset(0, 0)
+    cars.step(np.zeros((1, 3)))
+
+
 class CarRacingVector(Copyable, VectorEnv):
     """``num_envs`` cars in lock-step, as fast as one core draws them.
 
@@ -89,13 +96,10 @@ class CarRacingVector(Copyable, VectorEnv):
         self._steps = np.zeros(num_envs, np.int64)
         self._ended = np.ones(num_envs, np.bool_)  # or not begun
         self._connect()
-        cache.fill(self._use_all)
+        cache.fill(self._draw_all, drive)
 
-    def _use_all(self) -> None:
-        """Call whatever is compiled."""
-        cars = CarBatch(1)
-        cars.reset(0, 0)
-        cars.step(np.zeros((1, 3)))
+    def _draw_all(self) -> None:
+        """Call whatever is compiled of the drawing."""
         for draw, size in ((draw_observations, 96), (draw_policy_frames, POLICY_SIZE)):
             draw(np.zeros((self.num_envs, size, size, 3), np.uint8), self._scratch, self._state, self._ended)
         render_rgb(self._state, 0, 96, 96)
