@@ -1,5 +1,6 @@
 """Files that we read: of another version, edited by hand, torn, or something else. Each is one sentence that names them."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from wm_mpi.data.episodes import Episode, read_episode, write_episode
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.es import begin
 from wm_mpi.evolution.champion import load_trained
-from wm_mpi.evolution.run_state import RunState
+from wm_mpi.evolution.run_state import Generation, RunState
 from wm_mpi.models.checkpoints import load_weights
 from wm_mpi.reporting.run_data import read_run
 from wm_mpi.rollout.worker import Rollout
@@ -116,6 +117,13 @@ def test_a_directory_in_the_place_of_a_file(run: Path) -> None:
             reader(run)
         (run / file).rmdir()
         (run / file).write_bytes(kept)
+
+
+def test_what_is_read_of_a_generation_is_what_is_written() -> None:
+    written = {field.name for field in dataclasses.fields(Generation)}
+    assert set(schema.Generation.__annotations__) == written
+    optional = {field.name for field in dataclasses.fields(Generation) if field.default is None}
+    assert optional <= schema.Generation.__optional_keys__
 
 
 @pytest.mark.parametrize("line", ['{"generation": 1}', '{"generation": 1, "stream": "training", "task": "0", "return": 1.0, '

@@ -47,9 +47,7 @@ class MpiPool:
         self._runs += 1
         self._pace.fade()
         run = _Run(self._members, self._runs, self._pace, shared, tasks, on_result)
-        self._members.busy = True
         run.play()
-        self._members.busy = False
         lost = tuple(f"{rank} ({rank.lost})" for rank in self._members.ranks.values() if rank.lost)
         busy = run.busy / (max(1, self.workers) * (time.perf_counter() - began))
         return Outcome(run.results, min(1.0, busy), self.workers, self._slowest(), lost, self._members.kinds)

@@ -62,8 +62,6 @@ class Members:
         self.ranks = {number: Rank(number, time.monotonic()) for number in range(1, mail.size)}
         self._gone: list[tuple[int, bool]] = []
         self._said: set[str] = set()
-        self.busy = False
-        """A run is being played: ranks do not listen at once."""
         self._spoke = self._listened = self._listening = self._looked = time.monotonic()
 
     @property
