@@ -856,6 +856,27 @@ def action(page: Page) -> list[float]:
     return [float(page.text(f"#{name}-value")) for name in ("steer", "gas", "brake")]
 
 
+TWO_AT_ONCE = """(async () => {
+  const about = latest;
+  wishes.paused = false;
+  for (const more of [1, 2]) {
+    await show([{ ...about, frame: about.frame + more }, await createImageBitmap(new ImageData(600, 528))]);
+  }
+})()"""
+"""Shows two pictures one after the other, as if a car drove and then stood still."""
+
+
+@pytest.mark.alone
+def test_figures_are_those_of_the_last_picture(chromium: Browser, served: Served) -> None:
+    page = opened(chromium, served)
+    page.until("Number(document.querySelector('#frame').textContent) > 5")
+    page.click("#pause")
+    still = standing(page)
+    page.run(TWO_AT_ONCE)
+    page.until(f"document.querySelector('#frame').textContent === '{still + 2}'", seconds=5)
+    page.call("Page.close")
+
+
 @pytest.mark.alone
 def test_a_visit(chromium: Browser, served: Served, tmp_path: Path) -> None:
     page = opened(chromium, served, color_scheme="light")
