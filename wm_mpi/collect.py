@@ -7,8 +7,7 @@ if __name__ == "__main__":
     run_command("collect", CollectConfig)
 
 import hashlib
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,90 @@ from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.rundir import RunDir, begin_directory
 from wm_mpi.core.schema import Collected
 from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.data.collection import Collection, first_shards
 from wm_mpi.data.datasets import open_frames, write_index
-from wm_mpi.data.episodes import check_shard, shard_holds, write_shard
+from wm_mpi.data.episodes import check_shard
 from wm_mpi.envs import EnvSpec, display, has_pictures, make_env
-from wm_mpi.evolution.champion import load_trained
-from wm_mpi.pool import Pool, Tasks, open_pool
+from wm_mpi.evolution.champion import Trained, load_trained
+from wm_mpi.pool import Pool, Several, open_pool
+from wm_mpi.rollout.collector import Packer, Player
 from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, WalkPolicy
-from wm_mpi.rollout.recorder import EpisodeRecorder
-from wm_mpi.rollout.worker import Played, Rollout, Task, make_policy, require_finite
+from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
 from wm_mpi.world.policy import Policy
+
+BEHAVIOURS: dict[str, Callable[[int], Policy]] = {"random": WalkPolicy, "linear": LinearBehaviour}
+"""Who drives where no champion does."""
+PLAYER, PACKER = 0, 1
+"""The workers of a rank, by their numbers."""
 
 
 def main(config: CollectConfig) -> None:
     """Collect or go on collecting; worker ranks serve inside ``open_pool`` and come out with None."""
     if not has_pictures(config.env):
         raise UserError("--env toy shows no frames, there is nothing to collect: use a CarRacing environment")
-    with open_pool(lambda: Collector(config), lambda: display(config.display)) as pool:
-        if pool is not None:
-            collect(config, pool, _policy(config)[1])
+    champion = load_champion(config)
+    collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
+    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
+
+    def build() -> Several:
+        return Several([Player(make_env(spec, config.width), driver(config, champion), collection), Packer(collection)])
+
+    with open_pool(build, lambda: display(config.display)) as pool:
+        if pool is None:
+            return
+        begin(config, champion)
+        shards = collection.unpacked()
+        played = play(config, pool, collection.unplayed(shards), champion)
+        pack(pool, shards)
+        frames, mixed = show(config, spec, collection)
+        collection.remove_episodes()
+        print(f"finished: {config.episodes} episodes, {frames:,} frames ({played:,} of them now) in "
+              f"{collection.directory / 'frames.h5'}" + (f", with {mixed:,} frames of {config.mix}" if config.mix else ""))
+
+
+def load_champion(config: CollectConfig) -> Trained | None:
+    """The champion that drives, None where none does.
+
+    Raises:
+        UserError: --policy is neither a name nor a run with a champion, or --exploration is for a champion only.
+    """
+    if config.policy in BEHAVIOURS:
+        if config.exploration:
+            raise UserError(f"--exploration {config.exploration:g} is for a champion, --policy {config.policy} is all "
+                            "exploration: give the directory of a run, or leave it out")
+        return None
+    if not RunDir(config.policy).config.exists():
+        raise UserError(f"--policy {config.policy} is neither 'random' nor 'linear' nor the directory of an es run")
+    return load_trained(config.policy, env=config.env, world=config.world, max_frames=config.max_frames,
+                        lap_complete_percent=config.lap_complete_percent, deterministic=None)
+
+
+def driver(config: CollectConfig, champion: Trained | None) -> Policy:
+    """The policy that drives."""
+    if champion is None:
+        return BEHAVIOURS[config.policy](config.width)
+    policy: Any = make_policy(champion.spec, champion.world, config.width, champion.deterministic)
+    return ExploringPolicy(policy, config.width, config.exploration) if config.exploration else policy
+
+
+def parameters_of(champion: Trained | None) -> npt.NDArray[np.float64]:
+    """What the driver is given, shape (parameters,)."""
+    return np.empty(0) if champion is None else champion.parameters
+
+
+def begin(config: CollectConfig, champion: Trained | None) -> None:
+    """Take the directory, or go on in it.
+
+    Raises:
+        UserError: it is for more episodes or another configuration; --mix is no data set.
+    """
+    out = Path(config.out)
+    refuse_fewer(out, config)
+    if config.mix is not None:
+        with open_frames(config.mix):
+            pass  # whether it is there, and whole
+    driven = {} if champion is None else {"policy_sha256": hashlib.sha256(parameters_of(champion).tobytes()).hexdigest()}
+    begin_directory(out, config.values() | driven, config.changeable_fields())
 
 
 def refuse_fewer(out: Path, config: CollectConfig) -> None:
@@ -54,114 +119,32 @@ def refuse_fewer(out: Path, config: CollectConfig) -> None:
                             "same or more, or another --out")
 
 
-def collect(config: CollectConfig, pool: Pool, parameters: npt.NDArray[np.float64]) -> None:
-    """Play missing episodes, pack missing shards, write the index, remove what was packed."""
-    out = Path(config.out)
-    refuse_fewer(out, config)
-    if config.mix is not None:
-        with open_frames(config.mix):
-            pass  # whether it is there, and whole
-    driver = {} if parameters.size == 0 else {"policy_sha256": hashlib.sha256(parameters.tobytes()).hexdigest()}
-    begin_directory(out, config.values() | driver, config.changeable_fields())
-    everything = range(-(-config.episodes // config.shard_episodes))
-    todo = [shard for shard in everything if not shard_holds(_shard(config, shard), _numbers(config, shard))]
-    missing = [number for shard in todo for number in _numbers(config, shard) if not _episode(config, number).exists()]
+def play(config: CollectConfig, pool: Pool, missing: Sequence[int], champion: Trained | None) -> int:
+    """Play the episodes of these numbers into files; gives how many frames that were."""
     log.info(f"{config.episodes} episodes wanted, {len(missing)} to play ({pool.workers} at work)")
+    tasks = [Task(0, episode_seed(config.seed, Stream.COLLECTION, 0, number)) for number in missing]
     frames = 0
     with Progress(None, config.episodes, config.episodes - len(missing)) as progress:
-        tasks = [Task(0, episode_seed(config.seed, Stream.COLLECTION, 0, number)) for number in missing]
-
         def arrived(position: int, played: Played) -> None:
             nonlocal frames
             require_finite(tasks[position], played)
             frames += played.frames
             progress.advance()
 
-        pool.run(("play", missing), tasks, arrived)
-    with Progress(None, len(todo), unit="shard") as progress:
-        pool.run(("pack", None), todo, lambda *_: progress.advance())
-    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
-    shards = [_shard(config, shard) for shard in everything]
-    old = [] if config.mix is None else first_shards(config.mix, sum(map(check_shard, shards)), config.mix_share)
-    write_index(out, [*shards, *old], {**spec.describe(), "policy": config.policy, "seed": config.seed, "mix": config.mix})
-    shutil.rmtree(out / "episodes", ignore_errors=True)
-    total, mixed = (sum(map(check_shard, paths)) for paths in (shards, old))
-    print(f"finished: {config.episodes} episodes, {total:,} frames ({frames:,} of them now) in {out / 'frames.h5'}"
-          + (f", with {mixed:,} frames of {config.mix}" if config.mix else ""))
+        pool.run((PLAYER, (parameters_of(champion)[None], missing)), tasks, arrived)
+    return frames
 
 
-def first_shards(directory: str, frames: int, share: float) -> list[Path]:
-    """As many of a data set's shards, from its first on, as come nearest to ``share`` of it and ``frames`` together.
-
-    Raises:
-        UserError: not a data set, damaged, or too small for such a share.
-    """
-    wanted = frames * share / (1 - share)
-    with open_frames(directory) as data:
-        shards = data.shards()
-    reached = np.cumsum([check_shard(path) for path in shards])
-    if reached[-1] < wanted:
-        most = reached[-1] / (reached[-1] + frames)
-        raise UserError(f"{directory} has {reached[-1]:,} frames, a share of {share:g} needs {wanted:,.0f}: give "
-                        f"--mix-share {np.floor(most * 100) / 100:g} or fewer --episodes")
-    return shards[:int(np.abs(reached - wanted).argmin()) + 1]
+def pack(pool: Pool, shards: Sequence[int]) -> None:
+    """Pack the shards of these numbers."""
+    with Progress(None, len(shards), unit="shard") as progress:
+        pool.run((PACKER, None), shards, lambda *_: progress.advance())
 
 
-class Collector:
-    """A rank's worker: plays episodes into files, and packs shards."""
-
-    def __init__(self, config: CollectConfig) -> None:
-        """Build environments and policy.
-
-        Raises:
-            UserError: the environment is not installed, or --policy is neither a name nor a run.
-        """
-        self._config = config
-        spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
-        policy, self._parameters = _policy(config)
-        self._recorder = EpisodeRecorder(config.width, lambda number: _episode(config, number))
-        self._rollout = Rollout(make_env(spec, config.width), policy, recorder=self._recorder)
-        self.capacity, self.arithmetic = config.width, self._rollout.arithmetic
-
-    def run(self, shared: tuple[str, Any], tasks: Tasks) -> Iterator[tuple[int, Any]]:
-        """Play tasks (``shared`` names the episodes' numbers) or pack shards."""
-        kind, numbers = shared
-        if kind == "play":
-            self._recorder.numbers = numbers
-            yield from self._rollout.run(self._parameters, tasks)
-            return
-        while (indexed := tasks.take(wait=True)) is not None:
-            index, shard = indexed
-            episodes = [_episode(self._config, number) for number in _numbers(self._config, shard)]
-            write_shard(_shard(self._config, shard), episodes)
-            yield index, None
-
-
-def _policy(config: CollectConfig) -> tuple[Policy, npt.NDArray[np.float64]]:
-    """The driving policy and its parameters, shape (1, parameters)."""
-    if config.policy in ("random", "linear"):
-        if config.exploration:
-            raise UserError(f"--exploration {config.exploration:g} is for a champion, --policy {config.policy} is all "
-                            "exploration: give the directory of a run, or leave it out")
-        return (WalkPolicy if config.policy == "random" else LinearBehaviour)(config.width), np.empty((1, 0))
-    if not RunDir(config.policy).config.exists():
-        raise UserError(f"--policy {config.policy} is neither 'random' nor 'linear' nor the directory of an es run")
-    trained = load_trained(config.policy, env=config.env, world=config.world, max_frames=config.max_frames,
-                           lap_complete_percent=config.lap_complete_percent, deterministic=None)
-    policy: Any = make_policy(trained.spec, trained.world, config.width, trained.deterministic)
-    if config.exploration:
-        policy = ExploringPolicy(policy, config.width, config.exploration)
-    return policy, trained.parameters[None]
-
-
-def _numbers(config: CollectConfig, shard: int) -> range:
-    """Episodes of a shard."""
-    return range(shard * config.shard_episodes, min((shard + 1) * config.shard_episodes, config.episodes))
-
-
-def _shard(config: CollectConfig, shard: int) -> Path:
-    return Path(config.out) / "shards" / f"{shard:05d}.h5"
-
-
-def _episode(config: CollectConfig, number: int) -> Path:
-    return Path(config.out) / "episodes" / f"{number:06d}.h5"
+def show(config: CollectConfig, spec: EnvSpec, collection: Collection) -> tuple[int, int]:
+    """Write the index over all shards, and those of --mix; gives how many frames both have."""
+    frames = sum(map(check_shard, collection.shards))
+    old = [] if config.mix is None else first_shards(config.mix, frames, config.mix_share)
+    write_index(collection.directory, [*collection.shards, *old],
+                {**spec.describe(), "policy": config.policy, "seed": config.seed, "mix": config.mix})
+    return frames, sum(map(check_shard, old))

@@ -6,7 +6,7 @@ from wm_mpi.core.config import EvaluateConfig
 if __name__ == "__main__":
     run_command("evaluate", EvaluateConfig)
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +16,12 @@ import numpy.typing as npt
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import append_jsonl, check_appendable, check_writable, write_json
 from wm_mpi.core.progress import Progress, log
+from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.core.shipped import beside
 from wm_mpi.envs import display
 from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
 from wm_mpi.evolution.scores import Result, compare, describe, describe_pair, score
-from wm_mpi.pool import Arithmetic, Indexed, Tasks, open_pool
+from wm_mpi.pool import Pool, Several, open_pool
 from wm_mpi.rollout.worker import Rollout, Task, make_rollout, require_finite
 
 
@@ -46,39 +47,17 @@ class Contestant(NamedTuple):
         return f"mean solution of generation {self.trained.generation} of {self.trained.run.path}"
 
 
-class Stands:
-    """A rank's worker for one run or several, each with a world of its own; the shared value says which."""
-
-    def __init__(self, builds: Sequence[Callable[[], Rollout]]) -> None:
-        self._rollouts = [build() for build in builds]
-        self.capacity = max(each.capacity for each in self._rollouts)
-        self.arithmetic = Arithmetic(self._rollouts[0].arithmetic.on, sum(
-            (each.arithmetic.sample for each in self._rollouts), start=()))
-
-    def run(self, shared: tuple[int, npt.NDArray[np.float64]], tasks: Tasks) -> Iterator[Indexed]:
-        """Play tasks with the parameters [1, parameters] of the run of that number."""
-        number, parameters = shared
-        yield from self._rollouts[number].run(parameters, tasks)
-
-
 def main(config: EvaluateConfig) -> None:
     """Play the tracks over MPI; rank 0 prints, and adds the results to the runs' ``evaluations.jsonl``."""
     runs = [load(config, path) for path in (config.run, config.compare) if path is not None]
     contestants = enter(config, runs)
     seeds = judged_tracks(config.episodes, config.tracks, runs[0].settings["seed"])
-    builds = [rollout_of(config, trained) for trained in runs]
-    with open_pool(lambda: Stands(builds), lambda: display(config.display)) as pool:
+    with open_pool(lambda: Several([rollout_of(config, each) for each in runs]), lambda: display(config.display)) as pool:
         if pool is None:
             return
         check_places(config, runs)
-        results = []
         with Progress(None, len(seeds) * len(contestants)) as progress:
-            for each in contestants:
-                tasks = [Task(0, seed) for seed in seeds]
-                outcome = pool.run((each.number, each.parameters[None]), tasks, lambda *_: progress.advance())
-                for task, played in zip(tasks, outcome.results, strict=True):
-                    require_finite(task, played)
-                results.append(score(outcome.results, each.trained.spec, seeds) | about(config, each))
+            results = [judge(config, pool, each, seeds, progress) for each in contestants]
         report(config, contestants, results)
 
 
@@ -121,10 +100,18 @@ def check_places(config: EvaluateConfig, runs: list[Trained]) -> None:
                 raise UserError(f"{error}: give --json FILE, which then has the verdict alone") from None
 
 
-def rollout_of(config: EvaluateConfig, trained: Trained) -> Callable[[], Rollout]:
-    """Builds the environments and the policy of a run."""
-    width = config.width or trained.settings["width"]
-    return lambda: make_rollout(trained.spec, trained.world, width, trained.deterministic)
+def rollout_of(config: EvaluateConfig, trained: Trained) -> Rollout:
+    """The environments and the policy of a run: what plays for it on a rank."""
+    return make_rollout(trained.spec, trained.world, config.width or trained.settings["width"], trained.deterministic)
+
+
+def judge(config: EvaluateConfig, pool: Pool, each: Contestant, seeds: Sequence[EpisodeSeed], progress: Progress) -> Result:
+    """Play a contestant's tracks."""
+    tasks = [Task(0, seed) for seed in seeds]
+    played = pool.run((each.number, each.parameters[None]), tasks, lambda *_: progress.advance()).results
+    for task, one in zip(tasks, played, strict=True):
+        require_finite(task, one)
+    return score(played, each.trained.spec, seeds) | about(config, each)
 
 
 def about(config: EvaluateConfig, each: Contestant) -> Result:

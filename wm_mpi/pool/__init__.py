@@ -1,7 +1,7 @@
 """Hand tasks to workers and gather results in task order: serially, or over MPI.
 
-``schedule`` decides who plays what, ``transport`` carries messages, ``crew`` knows who is there, ``manager`` is rank 0's
-side and ``worker`` everybody else's.
+``schedule`` decides who plays what, ``transport`` carries messages, ``membership`` knows who is there, ``manager`` is rank
+0's side and ``worker`` everybody else's.
 """
 
 import contextlib
@@ -12,13 +12,14 @@ from wm_mpi.core.launched import launched_size
 from wm_mpi.pool.interface import FAR, Arithmetic, Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import Listed, SerialPool
+from wm_mpi.pool.several import Several
 from wm_mpi.pool.transport import Mail, mpi_library
 from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]
 
-__all__ = ["FAR", "Arithmetic", "Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Tasks", "Worker",
-           "launched_size", "mpi_library", "open_pool", "survives"]
+__all__ = ["FAR", "Arithmetic", "Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Several", "Tasks",
+           "Worker", "launched_size", "mpi_library", "open_pool", "survives"]
 
 
 @contextlib.contextmanager
