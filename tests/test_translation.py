@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import here, refuse, refuse_here, succeed
 
+from wm_mpi.core import controller
 from wm_mpi.core.errors import UserError
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_frames
@@ -29,6 +30,16 @@ def drives(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def squash(said: np.ndarray) -> np.ndarray:
     steer, gas, brake = np.tanh(said).T
     return np.stack([steer, (gas + 1) / 2, np.maximum(brake, 0)], axis=1)
+
+
+def test_the_controller_s_layout_and_squashing() -> None:
+    sums = np.random.default_rng(4).normal(0, 2, (100, 3))
+    np.testing.assert_array_equal(controller.squash(sums), squash(sums))
+    vectors = np.arange(2 * controller.length(4)).reshape(2, -1)
+    bias, weights = controller.unpack(vectors)
+    assert bias[1].tolist() == [15, 16, 17] and weights[1, 2].tolist() == [26, 27, 28, 29]
+    np.testing.assert_array_equal(controller.pack(bias[1], weights[1]), vectors[1])
+    assert [each.shape for each in controller.unpack(np.zeros(10), actions=2)] == [(2,), (2, 4)]
 
 
 def test_features_are_what_the_controller_looked_at(pipeline: Path, drives: Path) -> None:

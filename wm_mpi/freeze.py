@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.controller import length
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import check_writable, replaced_together, write_json
 from wm_mpi.core.progress import Progress, log
@@ -24,8 +25,9 @@ from wm_mpi.core.seeding import generator
 from wm_mpi.data.datasets import Dataset, open_frames
 from wm_mpi.models.checkpoints import load_weights, split_by_sight, weights_file
 from wm_mpi.models.keras_policy import KerasPolicy
+from wm_mpi.models.rnn import HIDDEN
 from wm_mpi.models.training import Arrays, backend, set_weights
-from wm_mpi.models.vae import Vae
+from wm_mpi.models.vae import LATENTS, Vae
 from wm_mpi.world.calibration import frames_per_second, quantise_encoder, two_samples
 from wm_mpi.world.gates.gates import Gate, judge, objection, table
 from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, watch_drives
@@ -66,7 +68,8 @@ def main(config: FreezeConfig) -> None:
             write_json(new / "manifest.json", {
                 "format": 1, "precision": precision, "checks": checks,
                 "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
-                "shapes": {"frames": [64, 64, 3], "latents": 32, "hidden": 256, "parameters": 867},
+                "shapes": {"frames": [64, 64, 3], "latents": LATENTS, "hidden": HIDDEN,
+                           "parameters": length(LATENTS + HIDDEN)},
                 "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
                 "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(new.iterdir())}})
     print(f"finished: world in {world}, {precision}; look at {world / 'samples.png'}")

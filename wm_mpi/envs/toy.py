@@ -6,7 +6,9 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-OBSERVATIONS, ACTIONS = 4, 3
+from wm_mpi.core.controller import ACTIONS, length, unpack
+
+OBSERVATIONS = 4
 
 
 def toy_id() -> str:
@@ -15,8 +17,8 @@ def toy_id() -> str:
 
 
 def optimum() -> npt.NDArray[np.float64]:
-    """The parameters of the best controller, shape (15,): bias (3), then W row by row (3 x 4). Its return is 0."""
-    return np.random.default_rng(2018).uniform(-1, 1, ACTIONS * (OBSERVATIONS + 1))
+    """The parameters of the best controller, shape (15,). Its return is 0."""
+    return np.random.default_rng(2018).uniform(-1, 1, length(OBSERVATIONS))
 
 
 class Toy(gymnasium.Env):
@@ -29,8 +31,7 @@ class Toy(gymnasium.Env):
     def __init__(self) -> None:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (OBSERVATIONS,), np.float32)
         self.action_space = gymnasium.spaces.Box(-np.inf, np.inf, (ACTIONS,), np.float64)
-        best = optimum()
-        self._bias, self._weights = best[:ACTIONS], best[ACTIONS:].reshape(ACTIONS, OBSERVATIONS)
+        self._bias, self._weights = unpack(optimum())
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[npt.NDArray, dict]:
         """Begin the episode of ``seed``."""

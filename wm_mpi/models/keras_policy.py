@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.controller import ACTIONS, length, squash, unpack
 from wm_mpi.models.rnn import HIDDEN, MdnRnn
 from wm_mpi.models.training import Arrays, set_weights
 from wm_mpi.models.vae import LATENTS, Vae
@@ -17,10 +18,10 @@ class KerasPolicy:
         self._vae, self._rnn = Vae(), MdnRnn(LATENTS)
         set_weights(self._vae, vae, "V")
         set_weights(self._rnn, rnn, "M")
-        inputs = [keras.Input((size,)) for size in (LATENTS + 3, HIDDEN, HIDDEN)]
+        inputs = [keras.Input((size,)) for size in (LATENTS + ACTIONS, HIDDEN, HIDDEN)]
         _, state = self._rnn.network.get_layer("lstm").cell(inputs[0], inputs[1:])
         self._step = keras.Model(inputs, state)
-        self.parameters = 3 + 3 * (LATENTS + HIDDEN)
+        self.parameters = length(LATENTS + HIDDEN)
         self._h, self._c = np.zeros((2, width, HIDDEN), np.float32)
         self._controller = np.zeros((width, self.parameters), np.float32)
 
@@ -37,9 +38,8 @@ class KerasPolicy:
         """One tick exactly as ``act`` does it, which gives away the latents z [width, 32] as well."""
         z, _ = self._vae.encode(observations)
         features = np.concatenate([z, self._h], axis=1)
-        weights = self._controller[:, 3:].reshape(-1, 3, features.shape[1])
-        squashed = np.tanh(np.einsum("baf,bf->ba", weights, features) + self._controller[:, :3])
-        actions = np.stack([squashed[:, 0], (squashed[:, 1] + 1) / 2, np.maximum(squashed[:, 2], 0)], axis=1)
+        bias, weights = unpack(self._controller)
+        actions = squash(np.einsum("baf,bf->ba", weights, features) + bias)
         moved = np.concatenate([z, actions], axis=1).astype(np.float32)
         self._h, self._c = (np.asarray(each) for each in self._step.predict_on_batch([moved, self._h, self._c]))
         return actions.astype(np.float64), z

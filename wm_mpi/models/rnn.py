@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from wm_mpi.core.controller import ACTIONS
+
 HIDDEN, MIXTURES = 256, 5
 LOGSTD_BOUND = 7.0
 """log standard deviations are clipped to +-7: beyond, exp() of a squared, scaled error leaves float32."""
@@ -22,7 +24,7 @@ class MdnRnn(keras.Model):
         self.latents = latents
         self.seed_generator = keras.random.SeedGenerator(seed)
         initial = [keras.initializers.GlorotUniform(seed=seed * 1000 + number) for number in range(4)]
-        inputs = keras.Input((None, latents + 3))
+        inputs = keras.Input((None, latents + ACTIONS))
         hidden = layers.LSTM(HIDDEN, return_sequences=True, unit_forget_bias=True, kernel_initializer=initial[0],
                              recurrent_initializer=keras.initializers.Orthogonal(seed=seed), name="lstm")(inputs)
         heads = [layers.Dense(size, kernel_initializer=initial[1 + number], name=name)(hidden)
@@ -64,7 +66,10 @@ class MdnRnn(keras.Model):
 
 
 def mixture_nll(density: Any, target: Any) -> Any:
-    """Negative log likelihood of target [..., L] under mixtures density [..., L, 15], by logsumexp; nats, [..., L]."""
+    """Negative log likelihood of target [..., L] under mixtures density [..., L, 15], by logsumexp; nats, [..., L].
+
+    ``world.gates.metrics`` has the same in NumPy, for M as ranks run it.
+    """
     logmix, mean, logstd = ops.split(density, 3, axis=-1)
     logmix = logmix - ops.logsumexp(logmix, axis=-1, keepdims=True)
     logstd = ops.clip(logstd, -LOGSTD_BOUND, LOGSTD_BOUND)

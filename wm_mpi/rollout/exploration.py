@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.controller import ACTIONS, squash
 from wm_mpi.core.seeding import generator
 
 PROJECTION_SEED = 2018
@@ -61,19 +62,18 @@ class LinearBehaviour:
         """For ``width`` slots."""
         rng = generator(PROJECTION_SEED)
         self._projection = rng.standard_normal((64 * 64 * 3, FEATURES)).astype(np.float32) / np.float32(16)
-        self._weights = np.zeros((width, 3, FEATURES + 1))
+        self._weights = np.zeros((width, ACTIONS, FEATURES + 1))
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``: new weights from ``noise``."""
         rng = generator(noise)
-        self._weights[slot] = rng.standard_cauchy((3, FEATURES + 1)) * rng.uniform(0, 0.1)
+        self._weights[slot] = rng.standard_cauchy((ACTIONS, FEATURES + 1)) * rng.uniform(0, 0.1)
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, 3), of frames uint8 [width, 64, 64, 3]."""
         pixels = observations.reshape(len(observations), -1).astype(np.float32) / np.float32(255) - np.float32(0.5)
         features = np.concatenate([np.ones((len(pixels), 1), np.float32), pixels @ self._projection], axis=1)
-        squashed = np.tanh(np.einsum("bof,bf->bo", self._weights, features.astype(np.float64)))
-        return np.stack([squashed[:, 0], (squashed[:, 1] + 1) / 2, np.maximum(squashed[:, 2], 0)], axis=1)
+        return squash(np.einsum("bof,bf->bo", self._weights, features.astype(np.float64)))
 
 
 class Biased(Protocol):
@@ -101,19 +101,18 @@ class ExploringPolicy:
         self.parameters = policy.parameters
         self._policy, self._exploration = policy, exploration
         self._generators: list[np.random.Generator] = [generator(0)] * width
-        self._spread = np.zeros((width, 3))
-        self._state = np.zeros((width, 3))
+        self._spread, self._state = np.zeros((2, *policy.push.shape))
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``: the champion's with ``noise``, and strengths drawn from a generator beside it."""
         self._policy.assign(slot, parameters, noise)
         rng = self._generators[slot] = generator(noise, EXPLORATION_SEED)
-        self._spread[slot] = rng.uniform(0, self._exploration, 3)
-        self._state[slot] = rng.standard_normal(3)
+        self._spread[slot] = rng.uniform(0, self._exploration, len(self._spread[slot]))
+        self._state[slot] = rng.standard_normal(len(self._state[slot]))
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, 3)."""
         self._policy.push[:] = self._spread * self._state
-        noise = np.stack([rng.standard_normal(3) for rng in self._generators])
+        noise = np.stack([rng.standard_normal(self._state.shape[1]) for rng in self._generators])
         self._state = DECAY * self._state + np.sqrt(1 - DECAY**2) * noise
         return self._policy.act(observations)

@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
+from wm_mpi.core.controller import length
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.provenance import cpu_model
 from wm_mpi.core.seeding import EpisodeSeed, generator
 from wm_mpi.envs import EnvSpec, make_env, policy_frame
-from wm_mpi.envs.toy import ACTIONS, OBSERVATIONS
+from wm_mpi.envs.toy import OBSERVATIONS
 from wm_mpi.pool import Arithmetic, Tasks
 from wm_mpi.world.policy import LinearPolicy, Policy, WorldPolicy
 
-TOY_PARAMETERS = ACTIONS * (OBSERVATIONS + 1)
+TOY_PARAMETERS = length(OBSERVATIONS)
 """Length of the toy's parameter vector."""
 TRIED = 4
 """Frames in which a rank shows what it computes."""

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.controller import ACTIONS, pack, unpack
 from wm_mpi.data.datasets import Dataset
 from wm_mpi.world.inference import Inference
-from wm_mpi.world.policy import ACTIONS, WorldPolicy
+from wm_mpi.world.policy import WorldPolicy
 
 PENALTIES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Ridge penalties to choose from, in units of each feature's mean square."""
@@ -107,10 +108,11 @@ def explained(weights: npt.NDArray[np.float64], frames: Sums) -> npt.NDArray[np.
 
 
 def to_matrix(parameters: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Flat parameters (bias, then W row by row) as weights [1 + f, 3] of [1, features]."""
-    return np.concatenate([parameters[None, :ACTIONS], parameters[ACTIONS:].reshape(ACTIONS, -1).T])
+    """A controller's flat parameters as weights [1 + f, 3] of [1, features]."""
+    bias, weights = unpack(parameters)
+    return np.concatenate([bias[None], weights.T])
 
 
 def to_parameters(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """What ``to_matrix`` undoes."""
-    return np.concatenate([weights[0], weights[1:].T.ravel()])
+    return pack(weights[0], weights[1:].T)

@@ -3,13 +3,15 @@
 Built from plain weight arrays; no Keras and no converter in between.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from wm_mpi.core.controller import ACTIONS, CAR, Output, length
 
 OPSET = 17
 WIDE = ((64, 16), (31, 15), (14, 7), (6, 3))
@@ -20,36 +22,37 @@ FRAME = [64, 64, 3]
 Weights = Mapping[str, npt.NDArray]
 
 
-def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None) -> onnx.ModelProto:
+def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, outputs: Sequence[Output] = CAR,
+                 ) -> onnx.ModelProto:
     """The graph of one tick for a batch of any size B.
 
-    Inputs: frames uint8 [B,64,64,3]; noise float32 [B,32]; h, c float32 [B,256]; controller float32 [B,867]
-    (bias 3, then W row by row, 3 x 288). Outputs: actions [B,3], h_next, c_next [B,256], and for those who look inside
-    z, mu, logvar [B,32].
+    Inputs: frames uint8 [B,64,64,3]; noise float32 [B,32]; h, c float32 [B,256]; controller float32 [B,867], as
+    ``core.controller`` lays it out. Outputs: actions [B,3], h_next, c_next [B,256], and for those who look inside z, mu,
+    logvar [B,32].
 
     Args:
         vae: arrays of ``models.vae`` by name (``encoder/conv1/kernel`` ...), convolutions in Keras's layout.
         rnn: arrays of ``models.rnn`` by name (``lstm/kernel`` ...), gates in Keras's order i, f, c, o.
         integers: convolutions in 8 bits (of ``quantize.quantise``) to take the place of V's; everything else is fp32, also
             a convolution of which they have the step only.
+        outputs: what becomes of C's sums; as many as M was trained on.
 
     Raises:
         ValueError: V and M do not fit each other.
     """
     latents = vae["encoder/mu/bias"].shape[0]
     hidden = rnn["lstm/recurrent_kernel"].shape[0]
-    if rnn["lstm/kernel"].shape[0] != latents + 3:
-        raise ValueError(f"V has {latents} latents, but M takes {rnn['lstm/kernel'].shape[0] - 3}")
+    if rnn["lstm/kernel"].shape[0] != latents + len(outputs):
+        raise ValueError(f"V has {latents} latents, but M takes {rnn['lstm/kernel'].shape[0] - len(outputs)}")
     build = _Builder()
     _encode(build, vae, integers)
     _sample(build)
-    _control(build, latents + hidden)
+    _control(build, latents + hidden, outputs)
     _remember(build, rnn)
-    features = latents + hidden
-    inputs = {"noise": latents, "h": hidden, "c": hidden, "controller": 3 + 3 * features}
-    outputs = {"actions": 3, "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
-    return build.model("policy", {"frames": FRAME, **{name: [size] for name, size in inputs.items()}},
-                       {name: [size] for name, size in outputs.items()})
+    takes = {"noise": latents, "h": hidden, "c": hidden, "controller": length(latents + hidden, len(outputs))}
+    gives = {"actions": len(outputs), "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
+    return build.model("policy", {"frames": FRAME, **{name: [size] for name, size in takes.items()}},
+                       {name: [size] for name, size in gives.items()})
 
 
 def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelProto:
@@ -100,14 +103,14 @@ def _first_picture(vae: Weights) -> tuple[npt.NDArray, npt.NDArray, tuple[int, i
     return vae["decoder/dense/kernel"] @ matrix, bias, kernel.shape[1:]
 
 
-def build_memory(rnn: Weights) -> onnx.ModelProto:
+def build_memory(rnn: Weights, actions: int = ACTIONS) -> onnx.ModelProto:
     """One step of M with all its heads: z [B,32], actions [B,3], h, c [B,256] to h_next, c_next and what M expects next.
 
     That is the mixture of the next z, logmix (normalised), mean, logstd (clipped) [B,32,5], the reward [B] (points) and the
     logit of termination [B]. Arguments as for ``build_policy``.
     """
     hidden = rnn["lstm/recurrent_kernel"].shape[0]
-    latents = rnn["lstm/kernel"].shape[0] - 3
+    latents = rnn["lstm/kernel"].shape[0] - actions
     mixtures = rnn["mdn/bias"].shape[0] // (3 * latents)
     build = _Builder()
     _remember(build, rnn)
@@ -125,7 +128,7 @@ def build_memory(rnn: Weights) -> onnx.ModelProto:
     build.node("Clip", ["logstd_raw", build.constant("narrowest", -LOGSTD_BOUND),
                         build.constant("widest", LOGSTD_BOUND)], "logstd")
     mixture = {name: [latents, mixtures] for name in ("logmix", "mean", "logstd")}
-    return build.model("memory", {"z": [latents], "actions": [3], "h": [hidden], "c": [hidden]},
+    return build.model("memory", {"z": [latents], "actions": [actions], "h": [hidden], "c": [hidden]},
                        {"h_next": [hidden], "c_next": [hidden], **mixture, "reward": [], "termination": []})
 
 
@@ -247,20 +250,21 @@ def _sample(build: _Builder) -> None:
     build.node("Add", ["mu", build.node("Mul", ["sigma", "noise"], "spread")], "z")
 
 
-def _control(build: _Builder, features: int) -> None:
-    """Actions: squash(W [z, h] + b) with the parameters of each row's own candidate."""
+def _control(build: _Builder, features: int, outputs: Sequence[Output]) -> None:
+    """Actions: ``squash`` of W [z, h] + b, with the parameters of each row's own candidate."""
+    actions = len(outputs)
     column = build.node("Unsqueeze", [build.node("Concat", ["z", "h"], "z_h", axis=1),
                                       build.constant("last", [2], np.int64)], "column")
     build.nodes.append(helper.make_node(
-        "Split", ["controller", build.constant("bias_weights", [3, 3 * features], np.int64)],
+        "Split", ["controller", build.constant("bias_weights", [actions, actions * features], np.int64)],
         ["bias", "weights"], axis=1))
-    matrix = build.node("Reshape", ["weights", build.constant("matrix_shape", [-1, 3, features], np.int64)], "matrix")
+    matrix = build.node("Reshape", ["weights", build.constant("matrix_shape", [-1, actions, features], np.int64)], "matrix")
     product = build.node("Squeeze", [build.node("MatMul", [matrix, column], "product"), "last"], "product_flat")
     squashed = build.node("Tanh", [build.node("Add", [product, "bias"], "raw")], "tanh")
-    # steer tanh, gas (tanh + 1) / 2, brake max(tanh, 0): one affine map and one lower bound
-    scaled = build.node("Mul", [squashed, build.constant("scale", [[1.0, 0.5, 1.0]])], "scaled")
-    moved = build.node("Add", [scaled, build.constant("offset", [[0.0, 0.5, 0.0]])], "moved")
-    build.node("Max", [moved, build.constant("lowest", [[-1.0, 0.0, 0.0]])], "actions")
+    scale, offset, lowest = ([list(each)] for each in zip(*outputs, strict=True))
+    scaled = build.node("Mul", [squashed, build.constant("scale", scale)], "scaled")
+    moved = build.node("Add", [scaled, build.constant("offset", offset)], "moved")
+    build.node("Max", [moved, build.constant("lowest", lowest)], "actions")
 
 
 def _remember(build: _Builder, rnn: Weights) -> None:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.controller import ACTIONS
 from wm_mpi.core.schema import Manifest
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.world.graph import Weights, build_decoder, build_memory
 from wm_mpi.world.manifest import AGAIN, load_manifest, read_part
-from wm_mpi.world.policy import ACTIONS, open_session
+from wm_mpi.world.policy import open_session
 
 
 class Forecast(NamedTuple):

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from wm_mpi.core.controller import ACTIONS, length, unpack
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.seeding import generator
 from wm_mpi.world.manifest import load_manifest
-
-ACTIONS = 3
 
 
 class Policy(Protocol):
@@ -103,7 +102,8 @@ class GraphPolicy:
         controller = self._controller
         if self.push.any():
             controller = controller.copy()
-            controller[:, :ACTIONS] += self.push
+            bias, _ = unpack(controller)
+            bias += self.push
         said = self._session.run(outputs, {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c,
                                            "controller": controller})
         if not np.isfinite(said[0]).all():
@@ -150,18 +150,17 @@ def rows_needed(world: str | Path, width: int) -> int:
 
 
 class LinearPolicy:
-    """action = W o + b on vector observations, for the toy environment: parameters are b (3), then W row by row."""
+    """action = W o + b on vector observations, for the toy environment: parameters as in ``core.controller``."""
 
     def __init__(self, observations: int, width: int) -> None:
         """For observation vectors of length ``observations`` and ``width`` slots."""
-        self.parameters = ACTIONS * (observations + 1)
+        self.parameters = length(observations)
         self._bias = np.zeros((width, ACTIONS))
         self._weights = np.zeros((width, ACTIONS, observations))
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``; there is no noise."""
-        self._bias[slot] = parameters[:ACTIONS]
-        self._weights[slot] = parameters[ACTIONS:].reshape(ACTIONS, -1)
+        self._bias[slot], self._weights[slot] = unpack(parameters)
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, 3)."""

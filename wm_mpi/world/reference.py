@@ -1,4 +1,7 @@
-"""One tick of V, M and C from its formulas, in NumPy, as exact as is asked for: what Keras and the graph are measured by."""
+"""One tick of V, M and C from its formulas, in NumPy, as exact as is asked for: what Keras and the graph are measured by.
+
+So it shares nothing with them, not even what is said in one place otherwise (``core.controller``).
+"""
 
 from collections.abc import Mapping
 
