@@ -109,10 +109,10 @@ class DreamVector(VectorEnv):
             Frames (a copy), rewards, terminated, truncated, and an empty dict.
         """
         running = ~self._ended
-        forecast = self._insight.expect(self._z, np.asarray(actions), self._h, self._c)
-        for slot in np.flatnonzero(running):
-            self._h[slot], self._c[slot] = forecast.h[slot], forecast.c[slot]
-            self._z[slot] = forecast.sample(int(slot), self._temperature, self._generators[slot])
+        forecast, z = self._insight.dream(self._z, np.asarray(actions), self._h, self._c, self._temperature,
+                                          self._generators)
+        for here, there in ((self._z, z), (self._h, forecast.h), (self._c, forecast.c)):
+            here[running] = there[running]
         self._paint(running)
         self._steps += running
         terminated = running & (forecast.termination > 0) & (self._steps > BEGINNING)

@@ -4,6 +4,7 @@ Ranks need none of it: its graphs are built from ``vae.h5`` and ``rnn.h5`` of th
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +83,14 @@ class Inference:
         assert self._memory is not None
         names = ["h_next", "c_next", "logmix", "mean", "logstd", "reward", "termination"]
         return Forecast(*self._memory.run(names, {"z": z, "actions": actions.astype(np.float32), "h": h, "c": c}))
+
+    def dream(self, z: npt.NDArray[np.float32], actions: npt.NDArray, h: npt.NDArray[np.float32],
+              c: npt.NDArray[np.float32], temperature: float, generators: Sequence[np.random.Generator],
+              ) -> tuple[Forecast, npt.NDArray[np.float32]]:
+        """One step of the paper's dream: ``expect``, and each row's next z [B, 32], drawn by its own generator."""
+        said = self.expect(z, actions, h, c)
+        drawn = [said.sample(row, temperature, rng) for row, rng in enumerate(generators)]
+        return said, np.stack(drawn) if drawn else z
 
 
 def _weights(world: Path, manifest: Manifest, name: str) -> Weights:

@@ -210,10 +210,9 @@ def _dream(mind: Inference, drives: Drives, begin: int, h: Floats, c: Floats) ->
     z, h, c = drives.z[begin, slots], h[slots], c[slots]
     expected: list[Floats] = []
     for step in range(begin, begin + DREAM):
-        said = mind.expect(z, drives.actions[step, slots], h, c)
+        said, z = mind.dream(z, drives.actions[step, slots], h, c, 1.0, [rng] * len(z))
         h, c = said.h, said.c
         expected.append(_mean(said))
-        z = np.stack([said.sample(row, 1.0, rng) for row in range(len(z))]) if len(z) else z
     return Dreams(expected[0], expected[-1], z, drives.mu[begin + 1, slots], drives.mu[begin + DREAM, slots],
                   drives.z[begin + DREAM, slots])
 
