@@ -10,7 +10,8 @@ VERSION = next(line.split('"')[1] for line in (HERE / "wm_mpi" / "__init__.py").
 
 EXTRAS = {
     "mpi": ["openmpi>=5.0.11"],  # an MPI without root, whose ranks may be lost; a cluster's own works in its place
-    "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboardX>=2.6", "matplotlib>=3.9"],  # V and M
+    "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboardX>=2.6", "matplotlib>=3.9",
+              "scipy>=1.15"],  # V and M
     "watch": ["av>=14.0", "matplotlib>=3.9"],  # films, and a report as one picture
     "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
     "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13",

@@ -15,6 +15,8 @@ from wm_mpi.data.batches import split_episodes
 from wm_mpi.data.datasets import Dataset, open_frames, open_latents, write_index
 from wm_mpi.models.checkpoints import load_weights, split_by_sight, trained_on
 from wm_mpi.models.rnn import mixture_nll as trained_nll
+from wm_mpi.models.vae import LATENTS as WHOLE
+from wm_mpi.models.vae import Vae
 from wm_mpi.world.gates.gates import Gate, judge_dreams, judge_memory, judge_sight, objection, table
 from wm_mpi.world.gates.metrics import (
     cross_entropy,
@@ -23,7 +25,6 @@ from wm_mpi.world.gates.metrics import (
     huber,
     huber_centre,
     inside,
-    latent_kl,
     mixture_cdf,
     mixture_nll,
     order,
@@ -31,6 +32,7 @@ from wm_mpi.world.gates.metrics import (
     repeat_nll,
 )
 from wm_mpi.world.gates.probes import Baseline, Dreams, Forecasts, held_out, watch_drives
+from wm_mpi.world.latents import latent_kl
 
 RNG = np.random.default_rng(0)
 ROWS, LATENTS = 4000, 8
@@ -59,6 +61,13 @@ def test_kl_of_known_latents() -> None:
     mu[:, 0] = 0
     logvar = np.broadcast_to(np.log([1.0, 1.0, 0.25]), mu.shape)
     np.testing.assert_allclose(latent_kl(mu, logvar), [0, 2, 2 + 0.5 * (0.25 - math.log(0.25) - 1)], atol=0.03)
+
+
+def test_kl_is_the_one_that_v_is_trained_with() -> None:
+    mu, logvar = RNG.normal(0, 1, (2, 20, WHOLE)).astype(np.float32)
+    vae, nothing = Vae(), np.zeros((20, 64, 64, 3), np.float32)
+    vae.compute_loss({"frames": nothing}, y_pred={"reconstruction": nothing, "mu": mu, "logvar": logvar})
+    assert float(vae.kl_tracker.result()) == pytest.approx(latent_kl(mu, logvar).sum(), rel=1e-5)
 
 
 def test_mixture_likelihood_is_the_one_that_m_is_trained_with() -> None:

@@ -173,7 +173,7 @@ def test_one_thread_is_set_before_numpy_reads_it(tmp_path: Path) -> None:
 
 
 # --- an installed package ---------------------------------------------------------------------------------------------
-BLOCKED = ("tensorflow", "keras", "tensorboardX", "matplotlib", "av", "torch", "jax")
+BLOCKED = ("tensorflow", "keras", "tensorboardX", "scipy", "matplotlib", "av", "torch", "jax")
 
 
 @pytest.fixture(scope="module")

@@ -33,9 +33,11 @@ class FaultyTask(UserError):
     status = EXIT_BUG
 
 
-INSTALLED_WITH = {"keras": "'wm_mpi[train]'", "tensorflow": "'wm_mpi[train]'", "tensorboardX": "'wm_mpi[train]'",
-            "matplotlib": "'wm_mpi[watch]'", "av": "'wm_mpi[watch]'", "pygame": "pygame-ce", "websockets": "websockets",
-            "torch": "torch, or set KERAS_BACKEND=tensorflow", "jax": "jax, or set KERAS_BACKEND=tensorflow"}
+INSTALLED_WITH = {
+    **dict.fromkeys(("keras", "tensorflow", "tensorboardX", "scipy"), "'wm_mpi[train]'"),
+    **dict.fromkeys(("matplotlib", "av"), "'wm_mpi[watch]'"),
+    "pygame": "pygame-ce", "websockets": "websockets",
+    **{backend: f"{backend}, or set KERAS_BACKEND=tensorflow" for backend in ("torch", "jax")}}
 """Packages that not every installation has, by module, and what pip is to install."""
 
 

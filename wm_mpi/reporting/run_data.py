@@ -20,7 +20,7 @@ from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_latents
 from wm_mpi.envs import has_pictures
 from wm_mpi.evolution.champion import complete, open_run, world_of
-from wm_mpi.world.gates.metrics import latent_kl
+from wm_mpi.world.latents import latent_kl
 from wm_mpi.world.manifest import load_manifest
 
 Row = Mapping[str, Any]

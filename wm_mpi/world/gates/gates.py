@@ -19,7 +19,6 @@ from wm_mpi.world.gates.metrics import (
     error_share,
     huber,
     inside,
-    latent_kl,
     mixture_cdf,
     mixture_nll,
     order,
@@ -28,6 +27,7 @@ from wm_mpi.world.gates.metrics import (
     rms,
 )
 from wm_mpi.world.gates.probes import Baseline, Dreams, Drives, Forecasts
+from wm_mpi.world.latents import latent_kl
 
 ACTIVE = 0.1
 """A latent that tells this much of a frame is in use (nats); an idle one tells less than 0.01."""

@@ -1,21 +1,16 @@
-"""What the gates measure, as plain functions of arrays: of latents, pictures, mixtures and forecasts. NumPy only."""
+"""What the gates measure, as plain functions of arrays: of pictures, mixtures and forecasts."""
 
 import math
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special, stats
 
 CAR = (slice(48, 60), slice(28, 36))
 """Rows and columns of a frame in which the car is always drawn."""
 
 Array = npt.NDArray[np.float64]
 Masks = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
-
-
-def latent_kl(mu: npt.NDArray, logvar: npt.NDArray) -> Array:
-    """Mean divergence from the standard normal of each latent (nats), of mu and logvar [N, L]."""
-    mu, logvar = mu.astype(np.float64), logvar.astype(np.float64)
-    return 0.5 * (mu**2 + np.exp(logvar) - logvar - 1).mean(axis=0)
 
 
 def regions(frames: npt.NDArray[np.uint8]) -> Masks:
@@ -49,26 +44,18 @@ def error_share(seen: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8], ref
 
 
 def mixture_nll(logmix: npt.NDArray, mean: npt.NDArray, logstd: npt.NDArray, z: npt.NDArray) -> Array:
-    """Negative log likelihood (nats) of z [N, L] under mixtures [N, L, K] with normalised weights: [N, L]."""
+    """Negative log likelihood (nats) of z [N, L] under mixtures [N, L, K] with normalised weights: [N, L].
+
+    ``models.rnn`` has the same in Keras, of what its network says, to train with.
+    """
     scaled = (z[..., None].astype(np.float64) - mean) * np.exp(-logstd.astype(np.float64))
-    terms = logmix - 0.5 * scaled**2 - logstd - 0.5 * math.log(2 * math.pi)
-    largest = terms.max(axis=-1)
-    return -largest - np.log(np.exp(terms - largest[..., None]).sum(axis=-1))
+    return -special.logsumexp(logmix - 0.5 * scaled**2 - logstd - 0.5 * math.log(2 * math.pi), axis=-1)
 
 
 def mixture_cdf(logmix: npt.NDArray, mean: npt.NDArray, logstd: npt.NDArray, z: npt.NDArray) -> Array:
     """Probability integral transform: the mixture's share below z [N, L]. Uniform on 0..1 where the mixture is right."""
     scaled = (z[..., None].astype(np.float64) - mean) * np.exp(-logstd.astype(np.float64))
-    return (np.exp(logmix.astype(np.float64)) * _normal_cdf(scaled)).sum(axis=-1)
-
-
-def _normal_cdf(x: Array) -> Array:
-    """Of the standard normal, by interpolation between 4,001 points; within 1e-6."""
-    return np.interp(x, _GRID, _CDF)
-
-
-_GRID = np.linspace(-8, 8, 4001)
-_CDF = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in _GRID])
+    return (np.exp(logmix.astype(np.float64)) * special.ndtr(scaled)).sum(axis=-1)
 
 
 def repeat_nll(z: npt.NDArray, next_z: npt.NDArray, step: Array) -> Array:
@@ -79,9 +66,7 @@ def repeat_nll(z: npt.NDArray, next_z: npt.NDArray, step: Array) -> Array:
 
 def distance_from_uniform(values: npt.NDArray) -> Array:
     """Kolmogorov and Smirnov's distance of each column of ``values`` [N, L], within 0..1, from the uniform: [L]."""
-    ordered, count = np.sort(values, axis=0), len(values)
-    below = np.arange(count)[:, None] / count
-    return np.maximum(ordered - below, below + 1 / count - ordered).max(axis=0)
+    return stats.ks_1samp(values, stats.uniform.cdf, axis=0, method="asymp").statistic
 
 
 def inside(values: npt.NDArray, share: float) -> float:
@@ -91,8 +76,7 @@ def inside(values: npt.NDArray, share: float) -> float:
 
 def huber(error: npt.NDArray) -> float:
     """Mean Huber loss with delta 1, as M's reward head is trained."""
-    size = np.abs(error.astype(np.float64))
-    return float(np.where(size < 1, 0.5 * size**2, size - 0.5).mean())
+    return float(special.huber(1.0, error.astype(np.float64)).mean())
 
 
 def huber_centre(values: npt.NDArray) -> float:
@@ -109,11 +93,9 @@ def order(values: npt.NDArray, happened: npt.NDArray[np.bool_]) -> float:
 
     That is the area under the ROC curve; 0.5 for a constant, NaN where it happened never or always.
     """
-    distinct, place = np.unique(values, return_inverse=True)
-    yes = np.bincount(place[happened], minlength=len(distinct))
-    no = np.bincount(place[~happened], minlength=len(distinct))
-    pairs = float(yes.sum()) * float(no.sum())
-    return float((yes * (no.cumsum() - no / 2)).sum() / pairs) if pairs else math.nan
+    yes, pairs = int(happened.sum()), float(happened.sum()) * float((~happened).sum())
+    above = stats.rankdata(values)[happened].sum() - yes * (yes + 1) / 2
+    return float(above / pairs) if pairs else math.nan
 
 
 def cross_entropy(logit: npt.NDArray, happened: npt.NDArray[np.bool_]) -> float:
