@@ -7,6 +7,7 @@ import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from PIL import Image
 from wm_mpi.core.config import EsConfig
 from wm_mpi.core.shipped import found
 from wm_mpi.reporting import clips as footage
-from wm_mpi.reporting.charts import Axis, Mark, axis, chart, compact
+from wm_mpi.reporting.charts import Axis, Chart, Colour, Mark, axis, compact
 from wm_mpi.reporting.clips import EVERY, TEMPERATURES
 from wm_mpi.reporting.figures import bins, paper_until, smooth
+from wm_mpi.reporting.png_page import palette
 from wm_mpi.reporting.run_data import published, read_run
+from wm_mpi.reporting.svg import draw
 
 HEAVIEST = 10e6
 """Of any report (bytes)."""
@@ -250,9 +253,9 @@ def test_the_published_curve_at_equal_frames() -> None:
 
 
 def test_a_chart_puts_values_where_they_belong() -> None:
-    drawn = chart([Mark("line", "run", [0, 5, 10], [0, 100, 50], "mean"), Mark("bars", "check", [0], [50], low=[5]),
-                   Mark("band", "run", [0, 10], [100, 100], low=[0, 50])], Axis("x", 0, 10, compact),
-                  Axis("y", 0, 100, compact), 'a "chart"')
+    drawn = draw(Chart([Mark("line", "run", [0, 5, 10], [0, 100, 50], "mean"), Mark("bars", "check", [0], [50], low=[5]),
+                        Mark("band", "run", [0, 10], [100, 100], low=[0, 50])], Axis("x", 0, 10, compact),
+                       Axis("y", 0, 100, compact), 'a "chart"'))
     assert 'd="M0.0 1000.0L500.0 0.0L1000.0 500.0"' in drawn
     assert 'd="M0.0 1000V500.0H500.0V1000Z"' in drawn
     assert 'd="M0.0 0.0L1000.0 0.0L1000.0 500.0L0.0 1000.0Z"' in drawn
@@ -265,9 +268,15 @@ def test_ticks_are_round_and_labels_apart() -> None:
     assert axis("", [[7.0]], compact).ticks and axis("", [], compact).ticks
     assert [compact(value) for value in (-50, 1500, 2e6, 1.5e9)] == ["−50", "1.5k", "2M", "1,500M"]
     lines = [Mark("line", "run", [0, 1], [0, 1], name) for name in ("a", "b", "c")]
-    drawn = chart(lines, Axis("", 0, 1, compact), Axis("", 0, 1, compact), "three lines that end together", height=13)
+    three = Chart(lines, Axis("", 0, 1, compact), Axis("", 0, 1, compact), "three lines that end together", height=13)
+    drawn = draw(three)
     places = [float(drawn.split(f'">{name}<')[0].rsplit("top:", 1)[1].rstrip("%")) for name in ("a", "b", "c")]
     assert np.allclose(np.diff(places), 10) and min(places) == 0
+
+
+def test_page_and_picture_have_the_same_colours() -> None:
+    assert set(get_args(Colour)) | {"ink", "soft", "hair"} <= palette().keys()
+    assert palette()["run"] == "#0a64a4", "in the light"
 
 
 def test_bins_hold_all_returns_and_running_means_are_means() -> None:

@@ -66,7 +66,7 @@ def test_few_tracks_have_no_interval(tracks: int) -> None:
     judged, other = (result(rng.normal(700, 150, tracks)) | {"env": ROAD.describe()} for _ in range(2))
     pair = compare(judged, other) | {"first": "a", "second": "b"}
     said = [describe(judged), describe_pair(pair), verdicts([judged])]
-    said += [histogram(judged, "road"), histogram(judged | {"interval": [1.0, 1.0]}, "road")] * (tracks > 1)
+    said += [histogram(each, "road").caption for each in (judged, judged | {"interval": [1.0, 1.0]})] * (tracks > 1)
     given = tracks >= FEWEST
     assert all(("not given below 10 tracks" in each) != given for each in said)
     assert (judged["interval"] is not None) == (pair["interval"] is not None) == given

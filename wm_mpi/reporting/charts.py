@@ -1,11 +1,8 @@
-"""Charts as HTML: an SVG that stretches, with its labels as text around it, so that they keep their size on any screen.
+"""Figures as data: what is drawn over which axes, and what it shows in words. ``svg`` and ``png_page`` draw them."""
 
-Colours are classes of the page's style sheet, so a chart follows it into the dark and onto paper.
-"""
-
-import html
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,12 +10,6 @@ import numpy.typing as npt
 
 Colour = Literal["run", "best", "check", "paper"]
 Kind = Literal["line", "thin", "dashed", "dots", "band", "bars", "rule"]
-
-UNITS = 1000
-"""The SVG's own width and height; what is drawn in it is stretched to the chart's size on the screen."""
-LABEL = 1.3
-"""Height of a label (rem), so that labels at the ends of lines can be kept apart."""
-
 
 class Mark(NamedTuple):
     """Something drawn: lines and dots through (x, y); a band from ``low`` to y; bars or a rule (vertical, at x[0])."""
@@ -79,75 +70,42 @@ def compact(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def chart(marks: Sequence[Mark], x: Axis, y: Axis, description: str, top: Sequence[tuple[float, str]] = (),
-          height: float = 18.0, bare: bool = False) -> str:
-    """A chart.
+@dataclass(frozen=True)
+class Chart:
+    """Marks over two axes."""
 
-    Args:
-        marks: what to draw, from back to front; those with a label carry it at their right end.
-        x, y: the axes.
-        description: what the chart shows, in words, for who cannot see it.
-        top: ticks of a second scale above the chart, as (value on x, text); the first is its title.
-        height: of the plot (rem).
-        bare: no room for labels at the right.
-    """
-    grid = "".join(f"M0 {UNITS * (1 - place):.1f}H{UNITS}" for place in y.place(y.ticks))
-    drawn = "".join(_draw(mark, x, y) for mark in marks)
-    texts = [_text("y", f"top:{100 * (1 - y.place(tick)):.2f}%", y.show(tick)) for tick in y.ticks]
-    texts += [_text("x", f"left:{100 * x.place(tick):.2f}%", x.show(tick)) for tick in x.ticks]
-    texts += [_text("top" if number else "top first", f"left:{100 * x.place(at):.2f}%", label)
-              for number, (at, label) in enumerate(top)]
-    texts += [_text("titley", "", y.title), _text("titlex", "", x.title)]
-    kind = "chart" + " tall" * bool(top) + " bare" * bare
-    return (f'<div class="{kind}" role="img" aria-label="{html.escape(description)}" '
-            f'style="--height:{height:g}rem"><svg viewBox="0 0 {UNITS} {UNITS}" preserveAspectRatio="none" '
-            f'aria-hidden="true"><path class="grid" d="{grid}"/>{drawn}</svg>'
-            + "".join(texts) + _labels(marks, x, y, height) + "</div>")
+    marks: Sequence[Mark]
+    """From back to front; those with a label carry it at their right end."""
+    x: Axis
+    y: Axis
+    said: str
+    """What it shows, in words, for who cannot see it."""
+    top: Sequence[tuple[float, str]] = ()
+    """Ticks of a second scale above, as (value on x, text); the first is its title."""
+    height: float = 18.0
+    """Of the plot, where it is as wide as the page (times the height of text)."""
+    bare: bool = False
+    """No room for labels at the right."""
 
-
-def _draw(mark: Mark, x: Axis, y: Axis) -> str:
-    across = UNITS * np.clip(x.place(mark.x), 0, 1)
-    if mark.kind == "rule":
-        return f'<path class="rule {mark.colour}" d="M{across.ravel()[0]:.1f} 0V{UNITS}"/>'
-    down = UNITS * (1 - np.clip(y.place(mark.y), 0, 1))
-    if not len(across):
-        return ""
-    points = [f"{right:.1f} {under:.1f}" for right, under in zip(across, down, strict=True)]
-    if mark.kind == "bars":
-        ends = UNITS * np.clip(x.place(mark.low), 0, 1)
-        path = "".join(f"M{left:.1f} {UNITS}V{under:.1f}H{right:.1f}V{UNITS}Z"
-                       for left, right, under in zip(across, ends, down, strict=True))
-    elif mark.kind == "dots":
-        path = "".join(f"M{point}h0" for point in points)
-    elif mark.kind == "band":
-        under = UNITS * (1 - np.clip(y.place(mark.low), 0, 1))
-        back = [f"{right:.1f} {low:.1f}" for right, low in zip(across[::-1], under[::-1], strict=True)]
-        path = "M" + "L".join(points + back) + "Z"
-    else:
-        path = "M" + "L".join(points) + ("h0" if len(points) == 1 else "")
-    return f'<path class="{mark.kind} {mark.colour}" d="{path}"/>'
+    def ends(self, gap: float) -> list[tuple[float, Mark]]:
+        """Where lines end whose names are to stand there: shares of the height from above, moved ``gap`` apart."""
+        wanted = {mark.label: (float(1 - np.clip(self.y.place(mark.y)[-1], 0, 1)), mark) for mark in self.marks
+                  if mark.label and mark.kind != "rule" and np.size(mark.y)}
+        ordered = sorted(wanted.values(), key=lambda each: each[0])
+        places = list[float]()
+        for place, _ in ordered:
+            places.append(max(place, places[-1] + gap) if places else place)
+        for number in reversed(range(len(places))):
+            places[number] = min(places[number], 1 - gap * (len(places) - 1 - number))
+        return [(place, mark) for place, (_, mark) in zip(places, ordered, strict=True)]
 
 
-def _labels(marks: Sequence[Mark], x: Axis, y: Axis, height: float) -> str:
-    """The marks' names: beside the right end of a line, in its colour and moved apart; above a rule."""
-    wanted: dict[str, tuple[float, Mark]] = {}
-    rules = ""
-    for mark in marks:
-        if mark.label and mark.kind == "rule":
-            place = float(x.place(mark.x).ravel()[0])
-            side = " left" if place > 0.6 else ""
-            rules += _text(f"rulelabel {mark.colour}{side}", f"left:{100 * place:.2f}%", mark.label)
-        elif mark.label and np.size(mark.y):
-            wanted[mark.label] = (100 * float(1 - np.clip(y.place(mark.y)[-1], 0, 1)), mark)
-    gap, places = 100 * LABEL / height, list[float]()
-    ordered = sorted(wanted.values(), key=lambda each: each[0])
-    for place, _ in ordered:
-        places.append(max(place, places[-1] + gap) if places else place)
-    for number in reversed(range(len(places))):
-        places[number] = min(places[number], 100 - gap * (len(places) - 1 - number))
-    return rules + "".join(_text(f"label {mark.colour}", f"top:{place:.2f}%", mark.label)
-                           for place, (_, mark) in zip(places, ordered, strict=True))
+class Figure(NamedTuple):
+    """A chart with what is said about it."""
 
-
-def _text(kind: str, style: str, text: str) -> str:
-    return f'<span class="{kind}"{f" style={chr(34)}{style}{chr(34)}" if style else ""}>{html.escape(text)}</span>'
+    chart: Chart
+    caption: str = ""
+    title: str = ""
+    """In a few words, where there is no room for the caption."""
+    whole: bool = False
+    """As wide as the page, also in a row."""

@@ -15,7 +15,7 @@ from wm_mpi.core.progress import Progress
 from wm_mpi.core.schema import Champion
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.reporting.figures import figure
+from wm_mpi.reporting.html_page import figure
 from wm_mpi.reporting.run_data import Row, RunData
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 

@@ -1,24 +1,17 @@
 """The figures of a report: which curves a run has, over which axes, and what they show in words."""
 
-import html
-
 import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.envs import SOLVED
 from wm_mpi.evolution.scores import interval_in_words
-from wm_mpi.reporting.charts import Axis, Colour, Kind, Mark, axis, chart, compact
+from wm_mpi.reporting.charts import Axis, Chart, Colour, Figure, Kind, Mark, axis, compact
 from wm_mpi.reporting.run_data import Latents, Row, Rows, RunData, published
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""
 LONG = 100
 """From so many generations on, the steep beginning hides what comes later."""
-
-
-def figure(body: str, caption: str, kind: str = "") -> str:
-    """A figure with its caption, which may hold HTML, above it."""
-    return f'<figure{f" class={kind}" if kind else ""}><figcaption>{caption}</figcaption>{body}</figure>'
 
 
 def smooth(values: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:
@@ -35,7 +28,7 @@ def paper_until(frames: float) -> dict[str, npt.NDArray[np.float64]]:
     return {name: column[paper["frames"] <= frames] for name, column in paper.items()}
 
 
-def learning(data: RunData) -> str:
+def learning(data: RunData) -> list[Figure]:
     """Returns against frames and generations with the published curve; for a long run also a close-up of its later part."""
     paper = paper_until(0 if data.toy else 1.04 * data.rows[-1]["frames_total"])
     caption = ("Blue: mean of the population, with a band of one standard deviation between candidates. Green: its best "
@@ -45,12 +38,13 @@ def learning(data: RunData) -> str:
                     "episodes, in CarRacing-v0, whose lap ends at all tiles)."
                     if len(paper["frames"]) else f" The published run of the paper's authors has no place here: its first "
                     f"generation alone took {published()['frames'][0] / 1e6:.1f} million frames.")
-    whole = figure(returns(data, paper, 0), caption)
+    whole = Figure(returns(data, paper, 0), caption,
+                   f"Learning: {data.rows[-1]['generation']:,} of {data.config['generations']:,} generations")
     if len(data.rows) < LONG:
-        return whole
-    return whole + figure(returns(data, paper, len(data.rows) // 4),
+        return [whole]
+    return [whole, Figure(returns(data, paper, len(data.rows) // 4),
                           "The same from the end of the first quarter on, at a larger scale; lines are running means over "
-                          f"{window(data)} generations.")
+                          f"{window(data)} generations.")]
 
 
 def window(data: RunData) -> int:
@@ -58,8 +52,7 @@ def window(data: RunData) -> int:
     return 2 * (len(data.rows) // 200) + 1
 
 
-
-def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int) -> str:
+def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int) -> Chart:
     """The learning curve from row ``first`` on: frames below, generations above, the published curve at equal frames."""
     frames, mean, spread, best = (
         data.column(name)[first:] for name in ("frames_total", "return_mean", "return_std", "return_best"))
@@ -80,7 +73,7 @@ def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int
     said = (f"Returns in generations {rows[0]['generation']} to {rows[-1]['generation']}: the population's mean went from "
             f"{mean[0]:.0f} to {mean[-1]:.0f}, its best candidate from {best[0]:.0f} to {best[-1]:.0f}"
             + (f"; the best validation mean is {max(judged):.0f}." if judged else "; no validation so far."))
-    return chart(marks, x, y, said, generation_ticks(rows), 22)
+    return Chart(marks, x, y, said, generation_ticks(rows), 22)
 
 
 def generation_ticks(rows: Rows) -> list[tuple[float, str]]:
@@ -93,13 +86,13 @@ def generation_ticks(rows: Rows) -> list[tuple[float, str]]:
     return [(rows[0]["frames_total"], "generation"), *placed]
 
 
-def judgements(data: RunData) -> str:
+def judgements(data: RunData) -> list[Figure]:
     """A histogram of the newest evaluation in each environment."""
     newest = {row["env"]["env_id"]: row for row in data.judged if len(row["returns"]) > 1}
-    return '<div class="row">' + "".join(histogram(row, name) for name, row in newest.items()) + "</div>" if newest else ""
+    return [histogram(row, name) for name, row in newest.items()]
 
 
-def histogram(row: Row, name: str) -> str:
+def histogram(row: Row, name: str) -> Figure:
     """How often which return came, with the mean."""
     returns, mean = np.array(row["returns"]), row["mean"]
     edges = bins(returns)
@@ -114,9 +107,9 @@ def histogram(row: Row, name: str) -> str:
         marks.append(Mark("rule", "paper", solved, label=f"{solved:g}"))
     said = (f"Histogram of {len(returns)} returns in {name}, from {returns.min():.0f} to {returns.max():.0f}, "
             f"mean {mean:.1f}.")
-    return figure(chart(marks, x, y, said, height=12, bare=True),
-                  f"{html.escape(name)}: {mean:.1f} ± {row['std']:.1f} over {len(returns)} test tracks, "
-                  f"95 % interval of the mean {interval_in_words(row)}")
+    return Figure(Chart(marks, x, y, said, height=12, bare=True),
+                  f"{name}: {mean:.1f} ± {row['std']:.1f} over {len(returns)} test tracks, "
+                  f"95 % interval of the mean {interval_in_words(row)}", f"{len(returns)} test tracks, mean {mean:.1f}")
 
 
 def bins(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -133,7 +126,7 @@ def played(data: RunData) -> tuple[npt.NDArray[np.float64], str]:
     return seconds / size, f"{unit} played"
 
 
-def speed(data: RunData) -> str:
+def speed(data: RunData) -> list[Figure]:
     """Frames a second, the workers' busy share and their number, over the time played."""
     time, unit = played(data)
     x = axis(unit, [time], compact, 4, floor=0)
@@ -148,12 +141,11 @@ def speed(data: RunData) -> str:
         (workers, axis("worker ranks", [workers], compact, min(4, int(workers.max()) + 1), floor=0), fallen,
          f"Worker ranks, {workers.min():.0f} to {workers.max():.0f}; {len(lost)} lost."))
     kind: Kind = "line" if len(time) < LONG else "thin"
-    drawn = (chart([Mark(kind, "run", time, values), *more], x, y, said, height=10, bare=not more)
-             for values, y, more, said in charts)
-    return '<div class="row three">' + "".join(f"<figure>{each}</figure>" for each in drawn) + "</div>"
+    return [Figure(Chart([Mark(kind, "run", time, values), *more], x, y, said, height=10, bare=not more))
+            for values, y, more, said in charts]
 
 
-def latents(found: Latents) -> str:
+def latents(found: Latents) -> Figure:
     """What each of V's latents tells of a frame."""
     number = np.arange(len(found.kl))
     active = found.spread > ACTIVE
@@ -163,12 +155,12 @@ def latents(found: Latents) -> str:
     marks = [Mark("bars", colour, number[chosen] - 0.4, found.kl[chosen], low=number[chosen] + 0.4)
              for colour, chosen in shades if chosen.any()]
     said = f"{active.sum()} of {len(number)} latents are active; together they tell {found.kl.sum():.1f} nats of a frame."
-    return figure(chart(marks, x, y, said, height=9, bare=True),
+    return Figure(Chart(marks, x, y, said, height=9, bare=True),
                   f"{said} Mean divergence from the standard normal over {found.frames:,} frames of the data set; grey: the "
-                  f"variance of its mean is at most {ACTIVE}.", "whole")
+                  f"variance of its mean is at most {ACTIVE}.", whole=True)
 
 
-def losses(rows: Rows, model: str, part: str, name_of_part: str) -> str:
+def losses(rows: Rows, model: str, part: str, name_of_part: str) -> Figure:
     """A model's losses over epochs, in training and held out, and the training loss's main ``part``."""
     epochs = [row["epoch"] for row in rows]
     styles: dict[str, tuple[Kind, Colour, str]] = {
@@ -182,7 +174,7 @@ def losses(rows: Rows, model: str, part: str, name_of_part: str) -> str:
         kind, colour, label = styles[name]
         marks.append(Mark(kind, colour, epochs, values, label))
     ends = f"from {columns['loss'][0]:.4g} to {columns['loss'][-1]:.4g}"
-    return figure(chart(marks, x, y, f"{model}'s losses over {len(rows)} epochs; training {ends}.", height=11),
+    return Figure(Chart(marks, x, y, f"{model}'s losses over {len(rows)} epochs; training {ends}.", height=11),
                   f"{model}: the training loss went {ends} in {len(rows)} epochs"
                   + (f"; held out, it ends at {columns['val_loss'][-1]:.4g}." if "val_loss" in columns else ".")
                   + f" Dotted: the part of the training loss that comes from {name_of_part}.")

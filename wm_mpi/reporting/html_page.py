@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from wm_mpi import __version__
-from wm_mpi.core.terminal import quoted, shown
+from wm_mpi.core.terminal import quoted
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting import figures as curves
+from wm_mpi.reporting.charts import Figure
 from wm_mpi.reporting.run_data import RunData, WorldData
+from wm_mpi.reporting.summary import glance, headline, title
+from wm_mpi.reporting.svg import draw
 
 Cells = Sequence[str]
 SHOWN = 8
@@ -36,6 +39,22 @@ def make_page(data: RunData, footage: str = "") -> str:
             + "\n".join(filter(None, parts)) + f"</main>\n<footer>Made by wm_mpi {__version__} on {today} with "
             f"<code>python -m wm_mpi.report --run {html.escape(quoted(data.run.path))}</code></footer></body>"
             "</html>\n")
+
+
+def figure(body: str, caption: str, kind: str = "") -> str:
+    """A figure with its caption, which may hold HTML, above it."""
+    return f'<figure{f" class={kind}" if kind else ""}><figcaption>{caption}</figcaption>{body}</figure>'
+
+
+def drawn(figures: Sequence[Figure]) -> str:
+    """Figures one after the other."""
+    return "".join(figure(draw(each.chart), html.escape(each.caption), "whole" if each.whole else "") if each.caption else
+                   f"<figure>{draw(each.chart)}</figure>" for each in figures)
+
+
+def row(figures: Sequence[Figure], kind: str = "row") -> str:
+    """Figures side by side, as far as there is room."""
+    return f'<div class="{kind}">{drawn(figures)}</div>' if figures else ""
 
 
 def section(title: str, body: str) -> str:
@@ -67,21 +86,6 @@ def picture(path: Path, words: str) -> str:
     return f'<img src="data:image/png;base64,{data}" alt="{html.escape(words)}">'
 
 
-def title(data: RunData) -> str:
-    """The run's name: the last two parts of its path, since the last one is often just "es"."""
-    return shown("/".join(data.run.path.resolve().parts[-2:]))
-
-
-def headline(data: RunData) -> str:
-    """What was run, and whether it is done; shared with the poster."""
-    config = data.config
-    done = data.rows[-1]["generation"] if data.rows else 0
-    state = "finished" if data.complete else "not finished: in progress, or stopped"
-    what = "The toy environment" if data.toy else "World Models on CarRacing"
-    return (f"{what}: CMA-ES with {config['popsize']} candidates of {config['episodes']} episodes each, "
-            f"{done:,} of {config['generations']:,} generations ({state})")
-
-
 def facts(data: RunData) -> str:
     """The run's figures at a glance, as a list of terms."""
     if not data.rows:
@@ -91,39 +95,16 @@ def facts(data: RunData) -> str:
     return f'<dl class="facts">{tiles}</dl>'
 
 
-def glance(data: RunData) -> list[tuple[str, str, str]]:
-    """(name, value, remark) of what people ask first; shared with the poster."""
-    last, champion = data.rows[-1], data.champion
-    seconds, rate = data.column("seconds"), data.column("frames_per_second")
-    tiles = []
-    if (verdict := data.verdict) is not None:
-        tiles.append(("test mean", f"{verdict['mean']:.1f}",
-                      f"95 % interval of the mean {interval_in_words(verdict)}, {len(verdict['returns'])} tracks"))
-    if champion.get("validation_mean") is not None:
-        tiles.append(("validation mean", f"{champion['validation_mean']:.1f}",
-                      f"champion, generation {champion['generation']:,}"))
-    busy = float(np.average(data.column("busy_share"), weights=np.maximum(seconds, 1e-9)))
-    return [*tiles,
-            ("best candidate", f"{data.column('return_best').max():.1f}", "of all generations, on its own tracks"),
-            ("frames", f"{last['frames_total'] / 1e6:,.{0 if last['frames_total'] > 1e8 else 2}f} M",
-             f"{int(data.column('episodes').sum()):,} episodes"),
-            ("time played", str(datetime.timedelta(seconds=round(seconds.sum()))), "h:min:s, without pauses"),
-            ("core-hours", f"{last['core_hours']:.3g}", f"{last['workers']} worker ranks at the end"),
-            ("frames per second", f"{np.median(rate):,.0f}", f"{np.median(rate / data.column('workers')):,.0f} a worker"),
-            ("busy share", f"{100 * busy:.0f} %", "of the workers' time"),
-            ("ranks lost", str(len(data.lost)), "their episodes were played by others" if data.lost else "")]
-
-
 def learning(data: RunData) -> str:
     """Curve and table of validations."""
     if not data.rows:
         return paragraph("Nothing to draw before the first generation is finished.")
     rows = data.validated
     if not rows:
-        return curves.learning(data) + paragraph(
+        return drawn(curves.learning(data)) + paragraph(
             f"No validation so far; one comes every {data.config['eval_every']} generations.")
     shown = rows if len(rows) <= SHOWN else [rows[round(each)] for each in np.linspace(0, len(rows) - 1, SHOWN)]
-    return curves.learning(data) + table(
+    return drawn(curves.learning(data)) + table(
         f"Validations{'' if len(shown) == len(rows) else f', {len(shown)} of {len(rows)}'} (returns in points)",
         ("generation", "frames", "validation mean", "its std", "population mean", "best candidate", "sigma"),
         [(f"{row['generation']:,}", f"{row['frames_total']:,}", *(f"{row[name]:.1f}" for name in
@@ -134,7 +115,7 @@ def judgement(data: RunData) -> str:
     """Histograms and a table of all evaluations."""
     if not data.evaluations:
         return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {quoted(data.run.path)}")
-    return curves.judgements(data) + table(
+    return row(curves.judgements(data)) + table(
         "All evaluations, oldest first (returns in points)",
         ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",
          "laps"),
@@ -151,19 +132,19 @@ def models(world: WorldData) -> str:
         return paragraph(world.missing)
     parts = []
     if world.samples is not None:
-        parts.append(curves.figure(picture(world.samples, "Sixteen frames of the data set, each above what V made of it."),
+        parts.append(figure(picture(world.samples, "Sixteen frames of the data set, each above what V made of it."),
                                    "Frames of the data set and what is left of them after V's 32 latents."))
-    drawn, absent = [], []
+    shown, absent = list[Figure](), list[str]()
     for model, name, part in (("V", "vae", ("reconstruction", "pixels")), ("M", "rnn", ("nll", "latents"))):
         rows = world.losses[name]
-        drawn += [curves.losses(rows, model, *part)] if rows else []
+        shown += [curves.losses(rows, model, *part)] if rows else []
         absent += [] if rows else [f"{model}'s losses"]
-    drawn += [curves.latents(world.latents)] if world.latents is not None else []
+    shown += [curves.latents(world.latents)] if world.latents is not None else []
     absent += [] if world.latents is not None else ["the latents' activity"]
     if absent:
         parts.append(paragraph(f"Not shown: {' and '.join(absent)}. The directories of train_vae, train_rnn and encode that "
                                "this world was made from are neither beside it nor where freeze found them."))
-    return "".join(parts) + f'<div class="row">{"".join(drawn)}</div>'
+    return "".join(parts) + row(shown)
 
 
 def speed(data: RunData) -> str:
@@ -171,7 +152,8 @@ def speed(data: RunData) -> str:
     if not data.rows:
         return paragraph("Nothing is measured before the first generation is finished.")
     rows = [(f"{generation:,}", rank) for generation, rank in data.lost]
-    return curves.speed(data) + (table("Ranks lost", ("generation", "rank and host"), rows, "pairs", 2) if rows else "")
+    return row(curves.speed(data), "row three") + (
+        table("Ranks lost", ("generation", "rank and host"), rows, "pairs", 2) if rows else "")
 
 
 def setting(data: RunData) -> str:

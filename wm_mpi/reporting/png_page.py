@@ -1,23 +1,25 @@
-"""The report of a run as one picture. The only user of matplotlib beside freeze's samples, and it loads it when called."""
+"""The report of a run as one picture: the page's figures, drawn by matplotlib, which is loaded when it is called."""
 
+import re
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wm_mpi.core.files import atomic_path
-from wm_mpi.reporting.charts import compact
-from wm_mpi.reporting.figures import bins, paper_until, played
-from wm_mpi.reporting.html_page import glance, headline, title
+from wm_mpi.reporting import figures
+from wm_mpi.reporting.charts import Chart, Figure, Mark
 from wm_mpi.reporting.run_data import RunData
+from wm_mpi.reporting.summary import glance, headline, title
 
-RUN, BEST, CHECK, PAPER, INK, SOFT, HAIR = "#0a64a4", "#00714f", "#b04500", "#666d76", "#1b1f24", "#555d68", "#dcdfe3"
-"""The colours of report.css, light."""
-STYLE: dict[Any, Any] = {
-    "font.size": 9, "text.color": INK, "axes.edgecolor": HAIR, "axes.labelcolor": SOFT, "xtick.color": SOFT,
-    "ytick.color": SOFT, "axes.grid": True, "grid.color": HAIR, "grid.linewidth": 0.7, "axes.axisbelow": True,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "xtick.major.size": 0,
-    "ytick.major.size": 0, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": INK}
+LABEL = 0.17
+"""Height of a label (inches), so that labels at the ends of lines can be kept apart."""
+LINES: Mapping[str, dict[str, Any]] = {
+    "line": {"linewidth": 1.8}, "thin": {"linewidth": 1.0}, "dashed": {"linewidth": 1.2, "linestyle": ":"},
+    "dots": {"linestyle": "", "marker": "o", "markersize": 3.5}}
+"""Kinds of marks that go through points, as report.css has them."""
 
 
 def draw_poster(data: RunData, path: Path) -> None:
@@ -27,76 +29,99 @@ def draw_poster(data: RunData, path: Path) -> None:
     from matplotlib import pyplot as plt
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(12, 8), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12))
-        grid = figure.add_gridspec(3, 3, height_ratios=(0.5, 2.4, 1.5))
-        write_glance(figure.add_subplot(grid[0, :]), data)
-        draw_learning(figure.add_subplot(grid[1, :]), data)
-        draw_speed((figure.add_subplot(grid[2, 0]), figure.add_subplot(grid[2, 1])), data)
-        draw_judgement(figure.add_subplot(grid[2, 2]), data)
+    colours = palette()
+    with plt.rc_context(style(colours)):
+        page = plt.figure(figsize=(12, 8), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12))
+        grid = page.add_gridspec(3, 3, height_ratios=(0.5, 2.4, 1.5))
+        write_glance(page.add_subplot(grid[0, :]), data, colours)
+        places = [grid[1, :], grid[2, 0], grid[2, 1], grid[2, 2]]
+        for place, figure in zip(places, chosen(data), strict=True):
+            axes = page.add_subplot(place)
+            if figure is None:
+                axes.set_axis_off()
+            else:
+                draw(axes, figure, colours)
+        if data.verdict is None:
+            axes.text(0, 0.5, "No evaluation yet", color=colours["soft"])
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=150, facecolor="white")
-        plt.close(figure)
+            page.savefig(temporary, format="png", dpi=150, facecolor="white")
+        plt.close(page)
 
 
-def write_glance(axes: Any, data: RunData) -> None:
+def chosen(data: RunData) -> list[Figure | None]:
+    """Learning; two of speed; and the evaluation that counts: as far as there are any."""
+    learning = [*figures.learning(data)[:1], *figures.speed(data)[:2]] if data.rows else [None] * 3
+    verdict = data.verdict
+    return [*learning, None if verdict is None else figures.histogram(verdict, verdict["env"]["env_id"])]
+
+
+def palette() -> dict[str, str]:
+    """The colours of the page by name, in the light."""
+    css = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    return dict(re.findall(r"--(\w+): (#\w+);", css[:css.index("@media")]))
+
+
+def style(colours: Mapping[str, str]) -> dict[Any, Any]:
+    """The page's look."""
+    ink, soft, hair = (colours[name] for name in ("ink", "soft", "hair"))
+    return {"font.size": 9, "text.color": ink, "axes.edgecolor": hair, "axes.labelcolor": soft, "xtick.color": soft,
+            "ytick.color": soft, "axes.grid": True, "axes.grid.axis": "y", "grid.color": hair, "grid.linewidth": 0.7,
+            "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
+            "axes.spines.bottom": False, "xtick.major.size": 0, "ytick.major.size": 0, "axes.titlesize": 10,
+            "axes.titlelocation": "left", "axes.titlecolor": ink}
+
+
+def write_glance(axes: Any, data: RunData, colours: Mapping[str, str]) -> None:
     """Name of the run and its figures in a row."""
     axes.set_axis_off()
     axes.text(0, 1.75, title(data), fontsize=16, fontweight="bold", transform=axes.transAxes)
-    axes.text(0, 1.35, headline(data), color=SOFT, transform=axes.transAxes)
+    axes.text(0, 1.35, headline(data), color=colours["soft"], transform=axes.transAxes)
     tiles = glance(data) if data.rows else [("", "no generation is finished yet", "")]
     for number, (name, value, _) in enumerate(tiles):
         at = number / len(tiles)
         axes.text(at, 0, value, fontsize=14, fontweight="bold", transform=axes.transAxes)
-        axes.text(at, 0.62, name, color=SOFT, transform=axes.transAxes)
+        axes.text(at, 0.62, name, fontsize=8, color=colours["soft"], transform=axes.transAxes)
 
 
-def draw_learning(axes: Any, data: RunData) -> None:
-    """Returns against frames, with the published curve at equal frames; generations above."""
-    if not data.rows:
-        axes.set_axis_off()
-        return
-    frames, mean, spread = (data.column(name) for name in ("frames_total", "return_mean", "return_std"))
-    axes.fill_between(frames, mean - spread, mean + spread, color=RUN, alpha=0.15, linewidth=0)
-    paper = paper_until(0 if data.toy else 1.04 * frames[-1])
-    curves = [("best", frames, data.column("return_best"), BEST, 1.0), ("mean", frames, mean, RUN, 1.8),
-              ("paper", paper["frames"], paper["mean"], PAPER, 1.0)]
-    rows = data.validated
-    curves.append(("validation", np.array([row["frames_total"] for row in rows]),
-                   np.array([row["eval_mean"] for row in rows]), CHECK, 1.0))
-    for name, x, y, colour, width in curves:
-        if len(x):
-            dots = name == "validation" or len(x) == 1
-            axes.plot(x, y, color=colour, linewidth=width, label=name, marker="o" if dots else "", markersize=3.5)
-    axes.legend(loc="lower right", frameon=False, labelcolor="linecolor", ncols=4)
-    axes.set(xlabel="frames played in training", ylabel="return (points)", xlim=(0, 1.02 * frames[-1]),
-             title=f"Learning: {data.rows[-1]['generation']:,} of {data.config['generations']:,} generations")
-    axes.xaxis.set_major_formatter(lambda value, _: compact(value))
+def draw(axes: Any, figure: Figure, colours: Mapping[str, str]) -> None:
+    """A figure, its few words above it."""
+    chart = figure.chart
+    for mark in chart.marks:
+        draw_mark(axes, mark, colours[mark.colour])
+    axes.set(xlim=(chart.x.low, chart.x.high), ylim=(chart.y.low, chart.y.high), xlabel=chart.x.title,
+             title=figure.title or chart.y.title, ylabel=chart.y.title if figure.title else "")
+    axes.set_xticks(chart.x.ticks, [chart.x.show(tick) for tick in chart.x.ticks])
+    axes.set_yticks(chart.y.ticks, [chart.y.show(tick) for tick in chart.y.ticks])
+    if chart.top:
+        name, *ticks = chart.top
+        above = axes.secondary_xaxis("top")
+        above.set_xticks([at for at, _ in ticks], [label for _, label in ticks])
+        above.set_xlabel(name[1])
+        above.spines["top"].set_visible(False)
+    write_labels(axes, chart, colours)
 
 
-def draw_speed(pair: tuple[Any, Any], data: RunData) -> None:
-    """Frames a second and busy share over the time played."""
-    if not data.rows:
-        for axes in pair:
-            axes.set_axis_off()
-        return
-    time, unit = played(data)
-    for axes, name, factor, caption in ((pair[0], "frames_per_second", 1, "Frames a second"),
-                                       (pair[1], "busy_share", 100, "Busy share of worker ranks (%)")):
-        axes.plot(time, factor * data.column(name), color=RUN, linewidth=1, marker="o" * (len(time) == 1))
-        axes.set(title=caption, xlabel=unit, ylim=(0, 104 if factor == 100 else None), xlim=(0, None))
-    pair[0].yaxis.set_major_formatter(lambda value, _: compact(value))
+def draw_mark(axes: Any, mark: Mark, colour: str) -> None:
+    """One mark."""
+    x, y, low = (np.asarray(each, np.float64) for each in (mark.x, mark.y, mark.low))
+    if mark.kind == "rule":
+        axes.axvline(x.ravel()[0], color=colour, linestyle="--", linewidth=1.4)
+    elif mark.kind == "band":
+        axes.fill_between(x, low, y, color=colour, alpha=0.16, linewidth=0)
+    elif mark.kind == "bars":
+        axes.bar(x, y, low - x, align="edge", color=colour, alpha=0.5)
+    else:
+        axes.plot(x, y, color=colour, **({"marker": "o", "markersize": 2} if len(x) == 1 else {}) | LINES[mark.kind])
 
 
-def draw_judgement(axes: Any, data: RunData) -> None:
-    """Histogram of the evaluation that counts."""
-    verdict = data.verdict
-    if verdict is None:
-        axes.set_axis_off()
-        axes.text(0, 0.5, "No evaluation yet", color=SOFT)
-        return
-    axes.hist(verdict["returns"], bins=bins(np.array(verdict["returns"])), color=RUN, alpha=0.5, rwidth=0.92)
-    axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.axvline(verdict["mean"], color=CHECK, linestyle="--", linewidth=1.4)
-    axes.set(xlabel="return (points)", ylabel="tracks",
-             title=f"{len(verdict['returns'])} test tracks, mean {verdict['mean']:.1f}")
+def write_labels(axes: Any, chart: Chart, colours: Mapping[str, str]) -> None:
+    """The marks' names, where the page has them."""
+    height = axes.figure.get_figheight() * axes.get_position().height
+    for place, mark in chart.ends(LABEL / height):
+        axes.text(1.005, 1 - place, mark.label, color=colours[mark.colour], transform=axes.transAxes, va="center",
+                  fontweight="bold")
+    for mark in chart.marks:
+        if mark.label and mark.kind == "rule":
+            at = float(chart.x.place(mark.x).ravel()[0])
+            axes.text(at, 0.98, f" {mark.label} ", color=colours[mark.colour], transform=axes.transAxes, va="top",
+                      ha="right" if at > 0.6 else "left", fontweight="bold")

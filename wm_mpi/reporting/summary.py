@@ -1,0 +1,47 @@
+"""What a run says in short: its name, a sentence, and its figures at a glance."""
+
+import datetime
+
+import numpy as np
+
+from wm_mpi.core.terminal import shown
+from wm_mpi.evolution.scores import interval_in_words
+from wm_mpi.reporting.run_data import RunData
+
+
+def title(data: RunData) -> str:
+    """The run's name: the last two parts of its path, since the last one is often just "es"."""
+    return shown("/".join(data.run.path.resolve().parts[-2:]))
+
+
+def headline(data: RunData) -> str:
+    """What was run, and whether it is done."""
+    config = data.config
+    done = data.rows[-1]["generation"] if data.rows else 0
+    state = "finished" if data.complete else "not finished: in progress, or stopped"
+    what = "The toy environment" if data.toy else "World Models on CarRacing"
+    return (f"{what}: CMA-ES with {config['popsize']} candidates of {config['episodes']} episodes each, "
+            f"{done:,} of {config['generations']:,} generations ({state})")
+
+
+def glance(data: RunData) -> list[tuple[str, str, str]]:
+    """(name, value, remark) of what people ask first."""
+    last, champion = data.rows[-1], data.champion
+    seconds, rate = data.column("seconds"), data.column("frames_per_second")
+    tiles = []
+    if (verdict := data.verdict) is not None:
+        tiles.append(("test mean", f"{verdict['mean']:.1f}",
+                      f"95 % interval of the mean {interval_in_words(verdict)}, {len(verdict['returns'])} tracks"))
+    if champion.get("validation_mean") is not None:
+        tiles.append(("validation mean", f"{champion['validation_mean']:.1f}",
+                      f"champion, generation {champion['generation']:,}"))
+    busy = float(np.average(data.column("busy_share"), weights=np.maximum(seconds, 1e-9)))
+    return [*tiles,
+            ("best candidate", f"{data.column('return_best').max():.1f}", "of all generations, on its own tracks"),
+            ("frames", f"{last['frames_total'] / 1e6:,.{0 if last['frames_total'] > 1e8 else 2}f} M",
+             f"{int(data.column('episodes').sum()):,} episodes"),
+            ("time played", str(datetime.timedelta(seconds=round(seconds.sum()))), "h:min:s, without pauses"),
+            ("core-hours", f"{last['core_hours']:.3g}", f"{last['workers']} worker ranks at the end"),
+            ("frames per second", f"{np.median(rate):,.0f}", f"{np.median(rate / data.column('workers')):,.0f} a worker"),
+            ("busy share", f"{100 * busy:.0f} %", "of the workers' time"),
+            ("ranks lost", str(len(data.lost)), "their episodes were played by others" if data.lost else "")]
