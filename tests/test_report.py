@@ -259,7 +259,7 @@ def test_a_chart_puts_values_where_they_belong() -> None:
     assert 'd="M0.0 1000.0L500.0 0.0L1000.0 500.0"' in drawn
     assert 'd="M0.0 1000V500.0H500.0V1000Z"' in drawn
     assert 'd="M0.0 0.0L1000.0 0.0L1000.0 500.0L0.0 1000.0Z"' in drawn
-    assert 'aria-label="a &quot;chart&quot;"' in drawn and 'style="top:50.00%">mean</span>' in drawn
+    assert 'aria-label="a &#34;chart&#34;"' in drawn and 'style="top:50.00%">mean</span>' in drawn
 
 
 def test_ticks_are_round_and_labels_apart() -> None:

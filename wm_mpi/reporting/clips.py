@@ -1,9 +1,9 @@
 """What a run's champion does, to look at: films of its worst and best test tracks, what V and M make of them, and dreams."""
 
 import base64
-import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from wm_mpi.core.progress import Progress
 from wm_mpi.core.schema import Champion
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.reporting.html_page import figure
 from wm_mpi.reporting.run_data import Row, RunData
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
@@ -44,18 +43,50 @@ class Take(NamedTuple):
     title: str
 
 
-def make_footage(data: RunData, films: int) -> str:
-    """A section for the page, with ``films`` of the worst tracks and as many of the best; empty where there is no car."""
+class Film(NamedTuple):
+    """An episode to look at; pictures are data URIs."""
+
+    moving: str
+    still: str
+    """For who does not want motion, or prints."""
+    words: str
+    """What it shows, for who cannot see it."""
+    caption: str
+    width: int
+    height: int
+
+
+class Strip(NamedTuple):
+    """Moments of an episode side by side, as one picture in a data URI."""
+
+    picture: str
+    words: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What there is to look at; or, in a sentence, why there is nothing."""
+
+    missing: str = ""
+    films: Sequence[Film] = ()
+    understood: Strip | None = None
+    dreaming: str = ""
+    """What the dreams are."""
+    dreams: Sequence[Strip] = ()
+
+
+def make_footage(data: RunData, films: int) -> Footage | None:
+    """``films`` of the worst tracks and as many of the best, and what V and M make of them; None where there is no car."""
     if films == 0 or data.world.path is None or not data.champion:
-        return ""
+        return None
     try:
-        body = played(data, films)
+        return played(data, films)
     except UserError as error:  # a world of before, without V's decoder: the rest of the report is none the worse for it
-        body = f"<p>{html.escape(f'Not shown: {error}')}</p>"
-    return f"<section><h2>The champion at the wheel</h2>{body}</section>"
+        return Footage(missing=str(error))
 
 
-def played(data: RunData, films: int) -> str:
+def played(data: RunData, films: int) -> Footage:
     """Films, strips and dreams; some seconds each, with a bar."""
     assert data.world.path is not None
     parameters = load_arrays(data.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
@@ -72,11 +103,10 @@ def played(data: RunData, films: int) -> str:
         understood = understanding(drive, first)
         progress.advance()
         dreamt = dreams(dream, first, progress)
-    return (f"<p>The mean solution of generation {data.champion['generation']:,}, in our engine. Beside the road: what "
-            "the policy sees, what V's latents keep of it, and what M expected to see.</p>"
-            '<details open><summary>Films, at the speed of life</summary><div class="pictures films">'
-            f"{''.join(screened)}</div></details><h3>What V keeps, what M expects</h3>{understood}"
-            f"<h3>Dreams</h3>{dreamt}")
+    return Footage(
+        films=screened, understood=understood, dreams=dreamt,
+        dreaming=f"The champion drives inside M, from a real first frame on; every {APART}th frame. The higher the "
+                 "temperature, the less likely are the futures that M draws.")
 
 
 def judgement(data: RunData) -> Row | None:
@@ -113,19 +143,17 @@ def drives(car: Drive | DreamDrive, seed: EpisodeSeed) -> Iterator[Sight]:
         yield sight
 
 
-def film(car: Drive, take: Take) -> str:
-    """An episode as a film, with a still picture for who does not want motion, or prints."""
+def film(car: Drive, take: Take) -> Film:
+    """An episode as a film."""
     pictures, last = [], None
     for number, last in enumerate(drives(car, take.seed)):
         if number % EVERY == 0 or last.ended:
             pictures.append(Image.fromarray(scene_of(last)))
     assert last is not None
     ended = f"{last.total:.1f} points in {last.frame} frames{', lap completed' if last.lap else ''}"
-    words = html.escape(f"Film of the car on {take.title}: {ended}")
-    still = webp(pictures[len(pictures) // 3:][:1])
-    return figure(f'<picture><source media="(prefers-reduced-motion: reduce), print" srcset="{still}">'
-                  f'<img src="{webp(pictures)}" alt="{words}" width="{pictures[0].width}" height="{pictures[0].height}">'
-                  "</picture>", html.escape(f"{take.title}; in this drive {ended}"))
+    return Film(moving=webp(pictures), still=webp(pictures[len(pictures) // 3:][:1]),
+                words=f"Film of the car on {take.title}: {ended}", caption=f"{take.title}; in this drive {ended}",
+                width=pictures[0].width, height=pictures[0].height)
 
 
 def scene_of(sight: Sight) -> Picture:
@@ -153,28 +181,27 @@ def strip(car: Drive | DreamDrive, seed: EpisodeSeed, first: int) -> list[Sight]
     return moments
 
 
-def understanding(car: Drive, seed: EpisodeSeed) -> str:
+def understanding(car: Drive, seed: EpisodeSeed) -> Strip:
     """Frames above V's reconstructions above M's predictions."""
     moments = strip(car, seed, OPENING)
     rows = [row_of([getattr(sight, name) for sight in moments]) for name in ("seen", "reconstructed", "predicted")]
-    return figure(png(column_of(rows), f"{len(moments)} moments of a drive in three rows."),
-                  f"Every {APART}th frame of the first test track, from frame {OPENING} on: seen (above), reconstructed "
-                  "by V, predicted by M.")
+    return Strip(png(column_of(rows)), f"{len(moments)} moments of a drive in three rows.",
+                 f"Every {APART}th frame of the first test track, from frame {OPENING} on: seen (above), reconstructed "
+                 "by V, predicted by M.")
 
 
-def dreams(car: DreamDrive, seed: EpisodeSeed, progress: Progress) -> str:
+def dreams(car: DreamDrive, seed: EpisodeSeed, progress: Progress) -> list[Strip]:
     """One start dreamt on at several temperatures: how sure M is of what it makes up."""
-    figures = []
+    strips = []
     for temperature in TEMPERATURES:
         car.temperature = temperature
         moments = strip(car, seed, 0)
         end = "" if len(moments) == MOMENTS else "; then the dream ended"
-        figures.append(figure(png(row_of([sight.seen for sight in moments]),
-                                  f"{len(moments)} moments of a dream at temperature {temperature}."),
-                              f"Temperature {temperature}{end}"))
+        strips.append(Strip(png(row_of([sight.seen for sight in moments])),
+                            f"{len(moments)} moments of a dream at temperature {temperature}.",
+                            f"Temperature {temperature}{end}"))
         progress.advance()
-    return (f"<p>The champion drives inside M, from a real first frame on; every {APART}th frame. The higher the "
-            f"temperature, the less likely are the futures that M draws.</p>{''.join(figures)}")
+    return strips
 
 
 def row_of(pictures: Sequence[Picture]) -> Picture:
@@ -188,9 +215,8 @@ def column_of(pictures: Sequence[Picture]) -> Picture:
     return row_of([picture.transpose(1, 0, 2) for picture in pictures]).transpose(1, 0, 2)
 
 
-def png(picture: Picture, words: str) -> str:
-    """A small picture, enlarged without blur."""
+def png(picture: Picture) -> str:
+    """A small picture as a data URI."""
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "PNG", optimize=True)
-    return (f'<img class="pixels" src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}" '
-            f'alt="{html.escape(words)}">')
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,121 +1,70 @@
-"""The report of a run as one HTML page that needs nothing beside itself."""
+"""The report of a run as one HTML page that needs nothing beside itself: what it tells. report.html sets it."""
 
 import base64
 import datetime
-import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
+from typing import NamedTuple
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from wm_mpi import __version__
 from wm_mpi.core.terminal import quoted
 from wm_mpi.evolution.scores import interval_in_words
-from wm_mpi.reporting import figures as curves
+from wm_mpi.reporting import figures
 from wm_mpi.reporting.charts import Figure
+from wm_mpi.reporting.clips import Footage
 from wm_mpi.reporting.run_data import RunData, WorldData
 from wm_mpi.reporting.summary import glance, headline, title
 from wm_mpi.reporting.svg import draw
 
-Cells = Sequence[str]
 SHOWN = 8
 """Validations in the table."""
 
 
-def make_page(data: RunData, footage: str = "") -> str:
-    """The page; ``footage`` is HTML with films and dreams, where there is any."""
-    name = html.escape(title(data))
-    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
-    parts = [section("Learning", learning(data)), section("Judgement on unseen tracks", judgement(data)), footage,
-             section("What V and M have learnt", models(data.world)), section("Speed", speed(data)),
-             section("Configuration and versions", setting(data))]
-    today = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}: report of a run</title>'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<link rel="icon" href="data:,"><style>{style}</style></head>\n<body>'
-            f"<header><h1>{name}</h1><p class='soft'>{headline(data)}.</p></header>\n<main>{facts(data)}\n"
-            + "\n".join(filter(None, parts)) + f"</main>\n<footer>Made by wm_mpi {__version__} on {today} with "
-            f"<code>python -m wm_mpi.report --run {html.escape(quoted(data.run.path))}</code></footer></body>"
-            "</html>\n")
+class Table(NamedTuple):
+    """A table whose first cells head their rows."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
-def figure(body: str, caption: str, kind: str = "") -> str:
-    """A figure with its caption, which may hold HTML, above it."""
-    return f'<figure{f" class={kind}" if kind else ""}><figcaption>{caption}</figcaption>{body}</figure>'
+def make_page(data: RunData, footage: Footage | None = None) -> str:
+    """The page, with films and dreams where there are any."""
+    begun, (models, absent) = bool(data.rows), learnt(data.world)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                                     keep_trailing_newline=True)
+    return environment.from_string(_read("report.html")).render(
+        data=data, footage=footage, draw=draw, style=Markup(_read("report.css")), name=title(data), headline=headline(data),
+        tiles=glance(data) if begun else [], learning=figures.learning(data) if begun else [], validations=validations(data),
+        judgements=figures.judgements(data), evaluations=evaluations(data), samples=samples(data.world), models=models,
+        absent=absent, speed=figures.speed(data) if begun else [], lost=lost(data), settings=settings(data),
+        version=__version__, today=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        run=quoted(data.run.path))
 
 
-def drawn(figures: Sequence[Figure]) -> str:
-    """Figures one after the other."""
-    return "".join(figure(draw(each.chart), html.escape(each.caption), "whole" if each.whole else "") if each.caption else
-                   f"<figure>{draw(each.chart)}</figure>" for each in figures)
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def row(figures: Sequence[Figure], kind: str = "row") -> str:
-    """Figures side by side, as far as there is room."""
-    return f'<div class="{kind}">{drawn(figures)}</div>' if figures else ""
-
-
-def section(title: str, body: str) -> str:
-    """A section with its heading."""
-    return f"<section><h2>{title}</h2>{body}</section>"
-
-
-def paragraph(text: str) -> str:
-    """A paragraph of plain text."""
-    return f"<p>{html.escape(text)}</p>"
-
-
-def table(caption: str, head: Cells, rows: Iterable[Cells], kind: str = "wide", numbers: int = 1) -> str:
-    """A table whose first cells head their rows; columns from ``numbers`` on are set to the right."""
-    def cells(row: Cells) -> str:
-        return "".join(f'<{"td" if number else "th scope=row"}{" class=number" if number >= numbers else ""} '
-                       f'data-name="{html.escape(head[number])}">{html.escape(cell)}</{"td" if number else "th"}>'
-                       for number, cell in enumerate(row))
-
-    heads = "".join(f'<th scope="col"{" class=number" if number >= numbers else ""}>{html.escape(cell)}</th>'
-                    for number, cell in enumerate(head))
-    return (f'<table class="{kind}"><caption>{html.escape(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>'
-            + "".join(f"<tr>{cells(row)}</tr>" for row in rows) + "</tbody></table>")
-
-
-def picture(path: Path, words: str) -> str:
-    """A PNG inside the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(words)}">'
-
-
-def facts(data: RunData) -> str:
-    """The run's figures at a glance, as a list of terms."""
-    if not data.rows:
-        return paragraph("No generation is finished yet: make the report again later.")
-    tiles = "".join(f'<div><dt>{name}</dt><dd class="value">{value}</dd><dd class="more">{more}</dd></div>'
-                    for name, value, more in glance(data))
-    return f'<dl class="facts">{tiles}</dl>'
-
-
-def learning(data: RunData) -> str:
-    """Curve and table of validations."""
-    if not data.rows:
-        return paragraph("Nothing to draw before the first generation is finished.")
+def validations(data: RunData) -> Table:
+    """Validations, evenly chosen where there are many."""
     rows = data.validated
-    if not rows:
-        return drawn(curves.learning(data)) + paragraph(
-            f"No validation so far; one comes every {data.config['eval_every']} generations.")
     shown = rows if len(rows) <= SHOWN else [rows[round(each)] for each in np.linspace(0, len(rows) - 1, SHOWN)]
-    return drawn(curves.learning(data)) + table(
+    return Table(
         f"Validations{'' if len(shown) == len(rows) else f', {len(shown)} of {len(rows)}'} (returns in points)",
         ("generation", "frames", "validation mean", "its std", "population mean", "best candidate", "sigma"),
         [(f"{row['generation']:,}", f"{row['frames_total']:,}", *(f"{row[name]:.1f}" for name in
           ("eval_mean", "eval_std", "return_mean", "return_best")), f"{row['sigma']:.4f}") for row in shown])
 
 
-def judgement(data: RunData) -> str:
-    """Histograms and a table of all evaluations."""
-    if not data.evaluations:
-        return paragraph(f"No evaluation yet: run python -m wm_mpi.evaluate --run {quoted(data.run.path)}")
-    return row(curves.judgements(data)) + table(
+def evaluations(data: RunData) -> Table:
+    """All evaluations."""
+    return Table(
         "All evaluations, oldest first (returns in points)",
         ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",
          "laps"),
@@ -126,37 +75,32 @@ def judgement(data: RunData) -> str:
          for row in data.evaluations])
 
 
-def models(world: WorldData) -> str:
-    """Reconstructions, latents, losses, as far as they are found."""
+def samples(world: WorldData) -> str:
+    """Freeze's picture of frames and reconstructions as a data URI; empty where there is none."""
+    return "" if world.samples is None else f"data:image/png;base64,{base64.b64encode(world.samples.read_bytes()).decode()}"
+
+
+def learnt(world: WorldData) -> tuple[list[Figure], list[str]]:
+    """Losses and latents as far as they are found, and what is not."""
     if world.missing:
-        return paragraph(world.missing)
-    parts = []
-    if world.samples is not None:
-        parts.append(figure(picture(world.samples, "Sixteen frames of the data set, each above what V made of it."),
-                                   "Frames of the data set and what is left of them after V's 32 latents."))
-    shown, absent = list[Figure](), list[str]()
+        return [], []
+    found, absent = [], []
     for model, name, part in (("V", "vae", ("reconstruction", "pixels")), ("M", "rnn", ("nll", "latents"))):
         rows = world.losses[name]
-        shown += [curves.losses(rows, model, *part)] if rows else []
+        found += [figures.losses(rows, model, *part)] if rows else []
         absent += [] if rows else [f"{model}'s losses"]
-    shown += [curves.latents(world.latents)] if world.latents is not None else []
+    found += [figures.latents(world.latents)] if world.latents is not None else []
     absent += [] if world.latents is not None else ["the latents' activity"]
-    if absent:
-        parts.append(paragraph(f"Not shown: {' and '.join(absent)}. The directories of train_vae, train_rnn and encode that "
-                               "this world was made from are neither beside it nor where freeze found them."))
-    return "".join(parts) + row(shown)
+    return found, absent
 
 
-def speed(data: RunData) -> str:
-    """Curves, and the ranks that were lost."""
-    if not data.rows:
-        return paragraph("Nothing is measured before the first generation is finished.")
-    rows = [(f"{generation:,}", rank) for generation, rank in data.lost]
-    return row(curves.speed(data), "row three") + (
-        table("Ranks lost", ("generation", "rank and host"), rows, "pairs", 2) if rows else "")
+def lost(data: RunData) -> Table:
+    """The ranks that were lost."""
+    return Table("Ranks lost", ("generation", "rank and host"),
+                 [(f"{generation:,}", rank) for generation, rank in data.lost])
 
 
-def setting(data: RunData) -> str:
+def settings(data: RunData) -> list[Table]:
     """The run's options, and where and with which versions it was started last."""
     environment, world = data.environment, data.world.manifest
     packages = {"wm_mpi": environment.get("wm_mpi"), "Python": environment.get("python"), **environment.get("packages", {})}
@@ -165,6 +109,5 @@ def setting(data: RunData) -> str:
         machine |= {"world's policy.onnx (SHA-256)": world["files"]["policy.onnx"], "world's precision": world["precision"]}
     tables = ((data.config, "Options of the run", ("option", "value")),
               ({**packages, **machine}, "Versions and machine of rank 0 at the latest start", ("what", "value")))
-    return '<div class="row">' + "".join(
-        table(caption, head, [(name, value if isinstance(value, str) else json.dumps(value))
-                              for name, value in pairs.items()], "pairs", 2) for pairs, caption, head in tables) + "</div>"
+    return [Table(caption, head, [(name, value if isinstance(value, str) else json.dumps(value))
+                                  for name, value in pairs.items()]) for pairs, caption, head in tables]

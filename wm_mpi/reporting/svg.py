@@ -3,9 +3,8 @@
 Colours are classes of the page's style sheet, so a chart follows it into the dark and onto paper.
 """
 
-import html
-
 import numpy as np
+from markupsafe import Markup
 
 from wm_mpi.reporting.charts import Axis, Chart, Mark
 
@@ -15,7 +14,7 @@ LABEL = 1.3
 """Height of a label (rem), so that labels at the ends of lines can be kept apart."""
 
 
-def draw(chart: Chart) -> str:
+def draw(chart: Chart) -> Markup:
     """The chart as HTML."""
     x, y = chart.x, chart.y
     grid = "".join(f"M0 {UNITS * (1 - place):.1f}H{UNITS}" for place in y.place(y.ticks))
@@ -29,9 +28,10 @@ def draw(chart: Chart) -> str:
     texts += [_text(f"label {mark.colour}", f"top:{100 * place:.2f}%", mark.label)
               for place, mark in chart.ends(LABEL / chart.height)]
     kind = "chart" + " tall" * bool(chart.top) + " bare" * chart.bare
-    return (f'<div class="{kind}" role="img" aria-label="{html.escape(chart.said)}" '
-            f'style="--height:{chart.height:g}rem"><svg viewBox="0 0 {UNITS} {UNITS}" preserveAspectRatio="none" '
-            f'aria-hidden="true"><path class="grid" d="{grid}"/>{drawn}</svg>' + "".join(texts) + "</div>")
+    opened = Markup('<div class="{}" role="img" aria-label="{}" style="--height:{:g}rem">')
+    lines = Markup(f'<svg viewBox="0 0 {UNITS} {UNITS}" preserveAspectRatio="none" aria-hidden="true">'
+                   f'<path class="grid" d="{grid}"/>{drawn}</svg>')
+    return opened.format(kind, chart.said, chart.height) + lines + Markup().join(texts) + Markup("</div>")
 
 
 def _draw(mark: Mark, x: Axis, y: Axis) -> str:
@@ -57,11 +57,11 @@ def _draw(mark: Mark, x: Axis, y: Axis) -> str:
     return f'<path class="{mark.kind} {mark.colour}" d="{path}"/>'
 
 
-def _above(rule: Mark, x: Axis) -> str:
+def _above(rule: Mark, x: Axis) -> Markup:
     """The name of a rule, above it."""
     place = float(x.place(rule.x).ravel()[0])
     return _text(f"rulelabel {rule.colour}{' left' if place > 0.6 else ''}", f"left:{100 * place:.2f}%", rule.label)
 
 
-def _text(kind: str, style: str, text: str) -> str:
-    return f'<span class="{kind}"{f" style={chr(34)}{style}{chr(34)}" if style else ""}>{html.escape(text)}</span>'
+def _text(kind: str, style: str, text: str) -> Markup:
+    return Markup('<span class="{}"{}>{}</span>').format(kind, Markup(' style="{}"').format(style) if style else "", text)
