@@ -52,8 +52,8 @@ def read_episode(path: Path) -> Episode:
     try:
         with h5py.File(path, "r") as file:
             check_format(file)
-            return Episode(int(file.attrs["number"]), int(file.attrs["seed"]), file["frames"][:],
-                           *(file[name][:] for name in STEP_FIELDS))
+            return Episode(number=int(file.attrs["number"]), seed=int(file.attrs["seed"]), frames=file["frames"][:],
+                           **{name: file[name][:] for name in STEP_FIELDS})
     except UNREADABLE as error:
         raise UserError(f"{path} is damaged ({reason(error)}): delete it and run the same collect command again") from None
 

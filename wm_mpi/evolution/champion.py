@@ -65,8 +65,9 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
     if directory.checkpoint_files() and not complete(rows, settings):  # an export has none, and is what it is
         log.info(f"{directory.path} is not finished ({len(rows)} of {settings['generations']} generations): this is its "
                  f"champion so far, of generation {generation}")
-    return Trained(directory, settings, spec, world, settings["deterministic"] if deterministic is None else deterministic,
-                   arrays["parameters"], arrays["best_candidate"], generation)
+    return Trained(run=directory, settings=settings, spec=spec, world=world, generation=generation,
+                   deterministic=settings["deterministic"] if deterministic is None else deterministic,
+                   parameters=arrays["parameters"], best_candidate=arrays["best_candidate"])
 
 
 def open_run(path: str) -> tuple[RunDir, Settings]:

@@ -96,11 +96,11 @@ class Examiner:
 
     def _facts(self, frames_per_second: float) -> Facts:
         about = environment()
-        return Facts(launched_rank(), about["host"], about["cpu"], frozenset(os.sched_getaffinity(0)),
-                     about["cpus"], cores(),
-                     threads(), tuple(about["packages"].items()), self._probe.exists(), self._rollout.arithmetic,
-                     self._start, frames_per_second,
-                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, available_memory())
+        return Facts(rank=launched_rank(), host=about["host"], cpu=about["cpu"], cores=frozenset(os.sched_getaffinity(0)),
+                     host_cores=about["cpus"], quota=cores(), threads=threads(), packages=tuple(about["packages"].items()),
+                     probe_seen=self._probe.exists(), arithmetic=self._rollout.arithmetic, start_seconds=self._start,
+                     frames_per_second=frames_per_second,
+                     resident=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, available=available_memory())
 
 
 def threads() -> tuple[str, ...]:

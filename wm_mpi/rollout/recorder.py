@@ -34,5 +34,5 @@ class EpisodeRecorder:
         self._steps[slot] = []
         number = self.numbers[index]
         write_episode(self._path_of(number), Episode(
-            number, task.seed.track, np.stack(frames), np.array(actions, np.float32), np.array(rewards, np.float32),
-            np.array(terminated, np.bool_)))
+            number=number, seed=task.seed.track, frames=np.stack(frames), actions=np.array(actions, np.float32),
+            rewards=np.array(rewards, np.float32), terminated=np.array(terminated, np.bool_)))

@@ -43,10 +43,10 @@ class Gate:
 
     name: str
     value: float
-    least: float | None
-    most: float | None
-    meaning: str
-    cause: str
+    least: float | None = None
+    most: float | None = None
+    meaning: str = ""
+    cause: str = ""
     """What is likely wrong where it fails, and the fix."""
 
     @property
@@ -89,17 +89,18 @@ def judge_sight(kl: Array, frames: npt.NDArray[np.uint8], painted: npt.NDArray[n
     blind = "V is hardly trained or has seen too few roads: give train_vae more --epochs, or collect more --episodes"
     return [
         # Where the road lies, turns and ends takes several numbers: 10 are in use after the quick start
-        Gate("active_latents", float((kl >= ACTIVE).sum()), 6, None, f"latents that tell {ACTIVE:g} nats", collapsed),
+        Gate("active_latents", float((kl >= ACTIVE).sum()), least=6, meaning=f"latents that tell {ACTIVE:g} nats",
+             cause=collapsed),
         # V may spend --kl-tolerance x 32 = 16 nats for nothing; one that leaves two thirds of them has not begun to see
-        Gate("kl", float(kl.sum()), 6, None, "nats that all latents tell of a frame", collapsed),
+        Gate("kl", float(kl.sum()), least=6, meaning="nats that all latents tell of a frame", cause=collapsed),
         # A V that sees nothing paints at best the mean picture (1); the right road a pixel further left would be 0.8
-        Gate("road_edge_error", error_share(frames, painted, usual, edge), None, 0.8,
-             "squared error at the road's edges, over that of the mean picture", blind),
+        Gate("road_edge_error", error_share(frames, painted, usual, edge), most=0.8,
+             meaning="squared error at the road's edges, over that of the mean picture", cause=blind),
         # A blob of the car's mean colour is 1, a frame without a car 12
-        Gate("car_error", error_share(frames, painted, plain, car), None, 0.75,
-             "squared error on the car, over that of its mean colour", blind),
-        Gate("grass_error", error_share(frames, painted, usual, grass), None, None,
-             "the same on grass, over the mean picture's; nobody drives by it", "")]
+        Gate("car_error", error_share(frames, painted, plain, car), most=0.75,
+             meaning="squared error on the car, over that of its mean colour", cause=blind),
+        Gate("grass_error", error_share(frames, painted, usual, grass),
+             meaning="the same on grass, over the mean picture's; nobody drives by it")]
 
 
 def judge_memory(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.bool_]) -> list[Gate]:
@@ -116,21 +117,25 @@ def judge_memory(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.boo
     return [
         # V's own noise drawn anew is half of what a repeated z misses by, so that 0.35 is there to be had where nothing
         # moves; -0.05 after 100 steps of training, 0.2 after the quick start's 300
-        Gate("nll_gain", float(gain.mean()), 0.05, None, "nats a latent by which M beats repeating z", untrained),
+        Gate("nll_gain", float(gain.mean()), least=0.05, meaning="nats a latent by which M beats repeating z",
+             cause=untrained),
         # A tenth of the probability in the wrong place; 0.04 after the quick start
-        Gate("calibration", float(distance_from_uniform(below).mean()), None, 0.1,
-             "distance of the next z's place in M's mixture from uniform (KS)", uncertain),
+        Gate("calibration", float(distance_from_uniform(below).mean()), most=0.1,
+             meaning="distance of the next z's place in M's mixture from uniform (KS)", cause=uncertain),
         # Widths a quarter too wide or too narrow, give or take
-        Gate("inside_50", inside(below, 0.5), 0.4, 0.6, "share of next z in the central 50 % of the mixture", uncertain),
-        Gate("inside_90", inside(below, 0.9), 0.8, 0.97, "share of next z in the central 90 % of the mixture", uncertain),
+        Gate("inside_50", inside(below, 0.5), least=0.4, most=0.6,
+             meaning="share of next z in the central 50 % of the mixture", cause=uncertain),
+        Gate("inside_90", inside(below, 0.9), least=0.8, most=0.97,
+             meaning="share of next z in the central 90 % of the mixture", cause=uncertain),
         # Nobody sees where a tile begins, so that little of the loss can be saved, but it must not grow; speed and road
         # are seen, and tell frames with tiles from those without: 0.85 after the quick start, 0.5 is chance
-        Gate("reward_gain", reward, -0.05, None, "share of a constant reward's Huber loss saved", heads.format("reward")),
-        Gate("reward_order", order(said.reward, said.reward_then > 0), 0.6, None,
-             "share of frames with and without a tile told apart", heads.format("reward")),
+        Gate("reward_gain", reward, least=-0.05, meaning="share of a constant reward's Huber loss saved",
+             cause=heads.format("reward")),
+        Gate("reward_order", order(said.reward, said.reward_then > 0), least=0.6,
+             meaning="share of frames with and without a tile told apart", cause=heads.format("reward")),
         # Ends are rare, so that a good head can win little; 0.02 is one that always expects the end within 50 frames
-        Gate("termination_excess", ends, None, 0.02, "nats a frame by which the end's head is worse than the base rate",
-             heads.format("termination"))]
+        Gate("termination_excess", ends, most=0.02,
+             meaning="nats a frame by which the end's head is worse than the base rate", cause=heads.format("termination"))]
 
 
 def _score(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -154,9 +159,11 @@ def judge_dreams(dreams: Dreams, spread: Array, active: npt.NDArray[np.bool_]) -
               "be tried if drives are shorter than 100 frames")
     return [
         # Dreams that leave where V's latents lie show C what no frame looks like
-        Gate("dream_size", size, 0.5, 2, "size of z after 50 dreamt steps, over the real", astray.format("swell or shrink")),
+        Gate("dream_size", size, least=0.5, most=2, meaning="size of z after 50 dreamt steps, over the real",
+             cause=astray.format("swell or shrink")),
         # An M that always expects the same gets nowhere (0.06 untrained), one that wanders gets too far
-        Gate("dream_way", way, 0.3, 3, "how far 50 dreamt steps lead, over the real", astray.format("freeze or run wild"))]
+        Gate("dream_way", way, least=0.3, most=3, meaning="how far 50 dreamt steps lead, over the real",
+             cause=astray.format("freeze or run wild"))]
 
 
 def table(gates: Sequence[Gate]) -> str:

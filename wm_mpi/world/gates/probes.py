@@ -152,8 +152,8 @@ def watch_drives(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -
         places.append(np.stack([picked, np.full_like(picked, slot)]))
     z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32) * real[..., None]
     step, slot_of = np.concatenate(places, axis=1)
-    return Drives(mu, logvar, z, arrays["actions"], arrays["rewards"], arrays["terminated"], real, np.concatenate(frames),
-                  _decode(vae, z[step, slot_of]))
+    return Drives(mu=mu, logvar=logvar, z=z, **arrays, real=real, frames=np.concatenate(frames),
+                  painted=_decode(vae, z[step, slot_of]))
 
 
 def _decode(vae: Weights, z: Floats) -> npt.NDArray[np.uint8]:
@@ -175,7 +175,8 @@ def fit_baseline(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -
     spans = [(int(data.starts[each]), int(data.starts[each] + data.lengths[each])) for each in episodes[:RATED]]
     rewards = np.concatenate([data.read("rewards", *span) for span in spans])
     ends = sum(int(data.read("terminated", stop - 1, stop)[0]) for _, stop in spans)
-    return Baseline(np.sqrt(np.concatenate(squares).mean(axis=0)), huber_centre(rewards), (ends + 0.5) / (len(rewards) + 1))
+    return Baseline(step=np.sqrt(np.concatenate(squares).mean(axis=0)), reward=huber_centre(rewards),
+                    termination=(ends + 0.5) / (len(rewards) + 1))
 
 
 def forecast_drives(rnn: Weights, drives: Drives) -> tuple[Forecasts, Dreams]:
@@ -183,24 +184,30 @@ def forecast_drives(rnn: Weights, drives: Drives) -> tuple[Forecasts, Dreams]:
     mind = Inference(rnn=rnn)
     length, count = drives.real.shape
     h, c = np.zeros((2, count, rnn["lstm/recurrent_kernel"].shape[0]), np.float32)
-    steps: list[list[npt.NDArray]] = []
-    heads: list[list[npt.NDArray]] = []
-    dreams: list[Dreams] = []
+    steps: list[dict[str, npt.NDArray]] = []
+    heads: list[dict[str, npt.NDArray]] = []
+    dreams: list[dict[str, npt.NDArray]] = []
     for step in range(length):
         if step >= DREAM and (step - DREAM) % DREAM_EVERY == 0 and step + DREAM < length:
-            dreams.append(_dream(mind, drives, step, h, c))
+            dreams.append(vars(_dream(mind, drives, step, h, c)))
         said = mind.expect(drives.z[step], drives.actions[step], h, c)
         h, c = said.h, said.c
         real = drives.real[step]
-        heads.append([each[real] for each in (said.reward, drives.rewards[step], said.termination, drives.terminated[step])])
+        heads.append({"reward": said.reward[real], "reward_then": drives.rewards[step, real],
+                      "termination": said.termination[real], "terminated_then": drives.terminated[step, real]})
         if step + 1 < length:
             both = real & drives.real[step + 1]
-            steps.append([each[both] for each in (said.logmix, said.mean, said.logstd, drives.z[step], drives.z[step + 1])])
-    logmix, mean, logstd, z, next_z = (np.concatenate(each) for each in zip(*steps, strict=True))
-    nothing = np.zeros((0, drives.mu.shape[2]), np.float32)
-    parts = zip(*(vars(each).values() for each in dreams), strict=True) if dreams else [[nothing]] * 6
-    return (Forecasts((logmix, mean, logstd), z, next_z, *(np.concatenate(each) for each in zip(*heads, strict=True))),
-            Dreams(*(np.concatenate(each) for each in parts)))
+            steps.append({"logmix": said.logmix[both], "mean": said.mean[both], "logstd": said.logstd[both],
+                          "z": drives.z[step, both], "next_z": drives.z[step + 1, both]})
+    moves, nothing = _joined(steps), np.zeros((0, drives.mu.shape[2]), np.float32)
+    return (Forecasts(mixture=(moves["logmix"], moves["mean"], moves["logstd"]), z=moves["z"], next_z=moves["next_z"],
+                      **_joined(heads)),
+            Dreams(**_joined(dreams or [dict.fromkeys(Dreams.__dataclass_fields__, nothing)])))
+
+
+def _joined(parts: list[dict[str, npt.NDArray]]) -> dict[str, npt.NDArray]:
+    """Arrays of the same names, one after the other."""
+    return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
 
 
 def _dream(mind: Inference, drives: Drives, begin: int, h: Floats, c: Floats) -> Dreams:
@@ -213,8 +220,8 @@ def _dream(mind: Inference, drives: Drives, begin: int, h: Floats, c: Floats) ->
         said, z = mind.dream(z, drives.actions[step, slots], h, c, 1.0, [rng] * len(z))
         h, c = said.h, said.c
         expected.append(_mean(said))
-    return Dreams(expected[0], expected[-1], z, drives.mu[begin + 1, slots], drives.mu[begin + DREAM, slots],
-                  drives.z[begin + DREAM, slots])
+    return Dreams(first=expected[0], last=expected[-1], z=z, real_first=drives.mu[begin + 1, slots],
+                  real_last=drives.mu[begin + DREAM, slots], real_z=drives.z[begin + DREAM, slots])
 
 
 def _mean(said: Forecast) -> Floats:
