@@ -6,7 +6,6 @@ from wm_mpi.core.config import ExportConfig
 if __name__ == "__main__":
     run_command("export", ExportConfig)
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ import numpy as np
 from wm_mpi.core import schema
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import explained, make_parent, read_json, read_text, whole_lines, write_json, write_text
+from wm_mpi.core.provenance import digest
 from wm_mpi.data.arrays import load_arrays, save_arrays
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.reporting.model_card import model_card, unrooted
@@ -71,7 +71,7 @@ def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
         write_json(out / "environment.json", unrooted(read_json(
             run.environment, schema.Environment, "delete it, it only tells the run's versions")))
     manifest = unrooted(manifest)
-    manifest["files"] = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in manifest["files"]}
+    manifest["files"] = {name: digest(out / name) for name in manifest["files"]}
     about = load_arrays(run.champion, "let es go on with the run", schema.Champion)[1]
     write_text(out / CARD, model_card(out.name, trained.settings, rows, evaluations, manifest, about, notes))
     write_json(out / MANIFEST, manifest)

@@ -7,7 +7,6 @@ if __name__ == "__main__":
     run_command("freeze", FreezeConfig)
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from wm_mpi.core.controller import length
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import check_writable, replaced_together, write_json
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.core.provenance import environment
+from wm_mpi.core.provenance import digest, environment
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.datasets import Dataset, open_frames
 from wm_mpi.models.checkpoints import load_weights, split_by_sight, weights_file
@@ -71,7 +70,7 @@ def main(config: FreezeConfig) -> None:
                 "shapes": {"frames": [64, 64, 3], "latents": LATENTS, "hidden": HIDDEN,
                            "parameters": length(LATENTS + HIDDEN)},
                 "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
-                "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(new.iterdir())}})
+                "files": {path.name: digest(path) for path in sorted(new.iterdir())}})
     print(f"finished: world in {world}, {precision}; look at {world / 'samples.png'}")
 
 

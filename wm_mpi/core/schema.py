@@ -149,7 +149,13 @@ class Manifest(TypedDict):
 class Environment(TypedDict):
     """``environment.json``."""
 
+    wm_mpi: NotRequired[str]
+    python: NotRequired[str]
     packages: NotRequired[dict[str, str]]
+    host: NotRequired[str]
+    platform: NotRequired[str]
+    cpu: NotRequired[str]
+    cpus: NotRequired[int | None]
 
 
 class Champion(TypedDict):

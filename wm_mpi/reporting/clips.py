@@ -2,9 +2,9 @@
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,10 @@ from PIL import Image
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.progress import Progress
-from wm_mpi.core.schema import Champion
+from wm_mpi.core.schema import Champion, Evaluation
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.reporting.run_data import Row, RunData
+from wm_mpi.reporting.run_data import RunData
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 Picture = npt.NDArray[np.uint8]
@@ -90,10 +90,12 @@ def played(data: RunData, films: int) -> Footage:
     """Films, strips and dreams; some seconds each, with a bar."""
     assert data.world.path is not None
     parameters = load_arrays(data.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
-    judged = judgement(data)
-    rules: Mapping[str, Any] = data.config if judged is None else {**data.config, **judged, **judged["env"]}
-    drive, dream = (kind(str(data.world.path), parameters, rules["deterministic"], rules["max_frames"],
-                         rules["lap_complete_percent"], rules["width"]) for kind in (Drive, DreamDrive))
+    judged, width = judgement(data), data.config["width"]
+    rules = data.config if judged is None else judged["env"]
+    deterministic = (judged or data.config)["deterministic"]
+    width = width if judged is None else judged.get("width", width)
+    drive, dream = (kind(str(data.world.path), parameters, deterministic, rules["max_frames"],
+                         rules["lap_complete_percent"], width) for kind in (Drive, DreamDrive))
     assert isinstance(dream, DreamDrive)
     first, chosen, screened = episode_seed(data.config["seed"], Stream.TEST, 0, 0), takes(data, films), []
     with Progress(None, len(chosen) + 1 + len(TEMPERATURES), unit="film") as progress:
@@ -109,7 +111,7 @@ def played(data: RunData, films: int) -> Footage:
                  "temperature, the less likely are the futures that M draws.")
 
 
-def judgement(data: RunData) -> Row | None:
+def judgement(data: RunData) -> Evaluation | None:
     """The newest evaluation in our engine, where a drive is the same again."""
     return next((row for row in reversed(data.judged) if row["env"]["env"] == "fast"), None)
 

@@ -1,12 +1,15 @@
 """The figures of a report: which curves a run has, over which axes, and what they show in words."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.schema import Epoch, Evaluation, Generation
 from wm_mpi.envs import SOLVED
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Figure, Kind, Mark, axis, compact
-from wm_mpi.reporting.run_data import Latents, Row, Rows, RunData, published
+from wm_mpi.reporting.run_data import Latents, RunData, published
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""
@@ -76,7 +79,7 @@ def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int
     return Chart(marks, x, y, said, generation_ticks(rows), 22)
 
 
-def generation_ticks(rows: Rows) -> list[tuple[float, str]]:
+def generation_ticks(rows: Sequence[Generation]) -> list[tuple[float, str]]:
     """The scale of generations above frames: where each of some round generations ended."""
     ended = {row["generation"]: row["frames_total"] for row in rows}
     if len(ended) < 2:
@@ -92,7 +95,7 @@ def judgements(data: RunData) -> list[Figure]:
     return [histogram(row, name) for name, row in newest.items()]
 
 
-def histogram(row: Row, name: str) -> Figure:
+def histogram(row: Evaluation, name: str) -> Figure:
     """How often which return came, with the mean."""
     returns, mean = np.array(row["returns"]), row["mean"]
     edges = bins(returns)
@@ -160,13 +163,14 @@ def latents(found: Latents) -> Figure:
                   f"variance of its mean is at most {ACTIVE}.", whole=True)
 
 
-def losses(rows: Rows, model: str, part: str, name_of_part: str) -> Figure:
+def losses(rows: Sequence[Epoch], model: str, part: str, name_of_part: str) -> Figure:
     """A model's losses over epochs, in training and held out, and the training loss's main ``part``."""
     epochs = [row["epoch"] for row in rows]
     styles: dict[str, tuple[Kind, Colour, str]] = {
         part: ("dashed", "paper", name_of_part), "loss": ("line", "run", "training"),
         "val_loss": ("line", "check", "held out")}
-    columns = {name: [row[name] for row in rows] for name in styles if all(name in row for row in rows)}
+    columns = {name: [row[name] for row in rows]  # type: ignore[literal-required]  # losses have names of their own
+               for name in styles if all(name in row for row in rows)}
     x = axis("epoch", [epochs], compact, min(5, len(epochs)))
     y = axis("loss", list(columns.values()), compact, 4)
     marks = []

@@ -4,16 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wm_mpi.core.schema import Champion, Evaluation, Generation, Manifest, Settings
 from wm_mpi.core.terminal import quoted
 from wm_mpi.evolution.scores import interval_in_words
 
 ROOTED = re.compile(r"(?<![\w.~/])(?:/[^\s/:,;'\"()]+){2,}/?")
 """An absolute path within a text."""
-Row = Mapping[str, Any]
 
 
-def model_card(name: str, settings: Row, rows: Sequence[Row], evaluations: Sequence[Row], manifest: Row, champion: Row,
-               notes: str) -> str:
+def model_card(name: str, settings: Settings, rows: Sequence[Generation], evaluations: Sequence[Evaluation],
+               manifest: Manifest, champion: Champion, notes: str) -> str:
     """The card as Markdown.
 
     Args:
@@ -57,7 +57,7 @@ def model_card(name: str, settings: Row, rows: Sequence[Row], evaluations: Seque
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def verdicts(evaluations: Sequence[Row]) -> str:
+def verdicts(evaluations: Sequence[Evaluation]) -> str:
     """A table of the newest verdict of each kind."""
     newest = {(row["env"]["env_id"], row["env"]["lap_complete_percent"], row.get("controller", "mean"),
                len(row["tracks"])): row for row in evaluations}

@@ -2,12 +2,10 @@
 
 import csv
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from wm_mpi.core import schema
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json, whole_lines
+from wm_mpi.core.provenance import holder, origins
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_latents
@@ -23,8 +22,6 @@ from wm_mpi.evolution.champion import complete, open_run, world_of
 from wm_mpi.world.latents import latent_kl
 from wm_mpi.world.manifest import load_manifest
 
-Row = Mapping[str, Any]
-Rows = Sequence[Row]
 SAMPLED = 20_000
 """Of a data set's latents, about so many rows are looked at."""
 RUNS = 20
@@ -44,13 +41,13 @@ class Latents:
 
 @dataclass(frozen=True)
 class WorldData:
-    """The run's world, and the histories of its V and M if their directories lie beside it."""
+    """The run's world, and what its V and M were trained and encoded in, as far as that is found."""
 
     path: Path | None
     missing: str = ""
     """Why there is nothing to see of the world, in a sentence."""
-    manifest: Row = field(default_factory=dict)
-    losses: Mapping[str, Rows] = field(default_factory=dict)
+    manifest: schema.Manifest | None = None
+    losses: Mapping[str, Sequence[schema.Epoch]] = field(default_factory=dict)
     """``history.jsonl`` of V ('vae') and M ('rnn')."""
     latents: Latents | None = None
 
@@ -67,30 +64,30 @@ class RunData:
 
     run: RunDir
     config: schema.Settings
-    environment: Row
-    rows: Rows
+    environment: schema.Environment
+    rows: Sequence[schema.Generation]
     """``metrics.jsonl``, a row a generation."""
-    evaluations: Rows
-    champion: Row
-    """What is recorded with the champion; empty before the first generation."""
+    evaluations: Sequence[schema.Evaluation]
+    champion: schema.Champion | None
+    """What is recorded with the champion; None before the first generation."""
     world: WorldData
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A field of the metrics over all generations."""
-        return np.array([row[name] for row in self.rows], np.float64)
+        return np.array([row[name] for row in self.rows], np.float64)  # type: ignore[literal-required]
 
     @property
-    def validated(self) -> Rows:
+    def validated(self) -> list[schema.Generation]:
         """The generations that were validated."""
         return [row for row in self.rows if "eval_mean" in row]
 
     @property
-    def judged(self) -> Rows:
+    def judged(self) -> list[schema.Evaluation]:
         """Evaluations of the mean solution, oldest first."""
         return [row for row in self.evaluations if row.get("controller", "mean") == "mean"]
 
     @property
-    def verdict(self) -> Row | None:
+    def verdict(self) -> schema.Evaluation | None:
         """The evaluation that counts most: that of the mean solution over the most tracks, the newest of several."""
         return max(reversed(self.judged), key=lambda row: len(row["returns"]), default=None)
 
@@ -126,11 +123,12 @@ def read_run(directory: str, world: str | None = None) -> RunData:
         UserError: not a run, a damaged file, or ``world`` is not the run's.
     """
     run, config = open_run(directory)
-    environment: Row = read_versions(run) if run.environment.exists() else {}
-    champion: Row = load_arrays(run.champion, "let es go on with it", schema.Champion)[1] if run.champion.exists() else {}
-    rows, evaluations = whole_lines(run.metrics, schema.Generation), whole_lines(run.evaluations, schema.Evaluation)
-    return RunData(run, config, environment, list(rows), list(evaluations), champion,
-                    find_world(config, world, world_of(run, config)))
+    return RunData(
+        run=run, config=config, environment=read_versions(run) if run.environment.exists() else {},
+        rows=list(whole_lines(run.metrics, schema.Generation)),
+        evaluations=list(whole_lines(run.evaluations, schema.Evaluation)),
+        champion=load_arrays(run.champion, "let es go on with it", schema.Champion)[1] if run.champion.exists() else None,
+        world=find_world(config, world, world_of(run, config)))
 
 
 def read_versions(run: RunDir) -> schema.Environment:
@@ -156,27 +154,24 @@ def find_world(config: schema.Settings, given: str | None, recorded: str | None)
         if given is not None:
             raise
         return WorldData(None, f"The run's world could not be shown: {error}.")
-    directories = nearby(path, manifest)
-    trained = {model: next((each for each in directories if digest(each / "weights.h5") == manifest["files"][f"{model}.h5"]),
-                           None) for model in ("vae", "rnn")}
-    if trained["rnn"] is not None and (trained["rnn"] / "config.json").exists():
-        directories.append(Path(read_json(trained["rnn"] / "config.json", schema.Trained, "train_rnn writes it")["data"]))
-    losses = {model: [] if each is None else list(whole_lines(each / "history.jsonl", schema.Epoch))
-              for model, each in trained.items()}
-    return WorldData(path, "", manifest, losses, next(filter(None, (
-        latents_of(each, manifest["vae"]) for each in directories if (each / "latents.h5").exists())), None))
+    nearby = origins(path, manifest["made_by"]["command"])
+    vae, rnn = (holder(nearby, "weights.h5", manifest["files"][name]) for name in ("vae.h5", "rnn.h5"))
+    return read_world(path, manifest, vae, rnn, nearby if rnn is None else [*nearby, *data_of(rnn)])
 
 
-def nearby(world: Path, manifest: schema.Manifest) -> list[Path]:
-    """Where what a world was made from may lie: in freeze's command line, and beside the world."""
-    named = [Path(word) for word in manifest["made_by"]["command"] if Path(word).is_dir()]
-    return named + sorted(each for each in world.resolve().parent.iterdir() if each.is_dir())
+def data_of(training: Path) -> list[Path]:
+    """The data set of a training's directory, where that is recorded."""
+    recorded = training / "config.json"
+    return [Path(read_json(recorded, schema.Trained, "train_rnn writes it")["data"])] if recorded.exists() else []
 
 
-@functools.cache
-def digest(path: Path) -> str | None:
-    """A file's SHA-256, None if there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def read_world(path: Path, manifest: schema.Manifest, vae: Path | None, rnn: Path | None,
+               data: Sequence[Path]) -> WorldData:
+    """A world, with the histories of V's and M's directories, and the latents of the first data set that has V's."""
+    losses = {name: [] if each is None else list(whole_lines(each / "history.jsonl", schema.Epoch))
+              for name, each in (("vae", vae), ("rnn", rnn))}
+    encoded = (latents_of(each, manifest["vae"]) for each in data if (each / "latents.h5").exists())
+    return WorldData(path, manifest=manifest, losses=losses, latents=next(filter(None, encoded), None))
 
 
 def latents_of(directory: Path, vae: str) -> Latents | None:

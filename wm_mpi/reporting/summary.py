@@ -32,7 +32,7 @@ def glance(data: RunData) -> list[tuple[str, str, str]]:
     if (verdict := data.verdict) is not None:
         tiles.append(("test mean", f"{verdict['mean']:.1f}",
                       f"95 % interval of the mean {interval_in_words(verdict)}, {len(verdict['returns'])} tracks"))
-    if champion.get("validation_mean") is not None:
+    if champion is not None and champion["validation_mean"] is not None:
         tiles.append(("validation mean", f"{champion['validation_mean']:.1f}",
                       f"champion, generation {champion['generation']:,}"))
     busy = float(np.average(data.column("busy_share"), weights=np.maximum(seconds, 1e-9)))
