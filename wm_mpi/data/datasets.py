@@ -158,7 +158,9 @@ class Dataset:
             shard = int(np.searchsorted(self._ends, row, side="right"))
             first, upto = int(self._ends[shard - 1]) if shard else 0, min(stop, int(self._ends[shard]))
             chunks = range(first + (row - first) // CHUNK * CHUNK, upto, CHUNK)
-            with phil, h5py.File(self._shards[shard], "r") as file:  # h5py's lock: read_direct_chunk does not take it
+            # h5py takes its own lock, phil, in every call but read_direct_chunk before 3.16 (h5py/h5py#2764), and TensorFlow
+            # wants an older one: tests/test_data.py holds that to be so
+            with phil, h5py.File(self._shards[shard], "r") as file:
                 held = file["frames"].id
                 packed = [held.read_direct_chunk((chunk - first, 0, 0, 0))[1] for chunk in chunks]
             for chunk, each in zip(chunks, packed, strict=True):

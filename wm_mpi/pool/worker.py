@@ -104,7 +104,7 @@ class _Mailbox:
         self._orders, self._run = orders, run
         self._tasks: list[Indexed] = []
         self._results: list[tuple[int, Any]] = []
-        self._since, self._busy = time.perf_counter(), 0.0
+        self._since = time.perf_counter()
         self._ended = False
 
     def take(self, wait: bool) -> Indexed | None:
