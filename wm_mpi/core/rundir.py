@@ -13,6 +13,8 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import TORN, atomic_path, explained, read_json, write_json
 from wm_mpi.core.provenance import environment
 
+KEPT = 2
+"""Checkpoints: the newest, and one to fall back on if that is damaged."""
 LOCK_PATIENCE = 5.0
 """How long a start waits for the lock of a command that is just ending (seconds)."""
 
@@ -87,11 +89,11 @@ class RunDir:
         begin_directory(self.path, config, changeable)
         self.checkpoints.mkdir(exist_ok=True)
 
-    def save_checkpoint(self, generation: int, data: bytes, keep: int = 2) -> None:
-        """Write ``checkpoint/NNNNNN.ckpt`` atomically and remove all but the newest ``keep``."""
+    def save_checkpoint(self, generation: int, data: bytes) -> None:
+        """Write ``checkpoint/NNNNNN.ckpt`` atomically and remove all but the newest ``KEPT``."""
         with atomic_path(self.checkpoints / f"{generation:06d}.ckpt") as temporary:
             temporary.write_bytes(data)
-        for old in self.checkpoint_files()[:-keep]:
+        for old in self.checkpoint_files()[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def checkpoint_files(self) -> list[Path]:

@@ -177,9 +177,9 @@ class Dataset:
         return np.array([int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") for row in rows],
                         np.uint64)
 
-    def fingerprint(self, **more: str) -> str:
-        """Identity of the data set: its episodes, and how they were made; ``vae`` gives that of their latents."""
-        digest = hashlib.sha256(json.dumps({**self.about, **more}, sort_keys=True).encode())
+    def fingerprint(self) -> str:
+        """Identity of the data set: its episodes, and how they were made."""
+        digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode())
         for column in ("seed", "length", "return"):
             digest.update(np.ascontiguousarray(self.table[column]).tobytes())
         return digest.hexdigest()[:16]

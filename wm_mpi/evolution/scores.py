@@ -15,6 +15,8 @@ FEWEST = 10
 95 % holds the true mean in 52 % of cases with 2 of them, 84 % with 5, 90 % with 10 and 92 % with 20.
 """
 NOT_GIVEN = f"not given below {FEWEST} tracks"
+SHARE = 0.95
+"""Of resampled means that lie in the interval."""
 RESAMPLES = 10_000
 MEMORY = 1_000_000
 """Values drawn at once (8 MB)."""
@@ -55,13 +57,13 @@ def interval_of(values: npt.NDArray[np.float64]) -> list[float] | None:
     return None if len(values) < FEWEST else list(bootstrap_interval(values))
 
 
-def bootstrap_interval(values: npt.NDArray[np.float64], share: float = 0.95) -> tuple[float, float]:
+def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Percentile bootstrap (Efron) of the mean, with a fixed seed. By hand: ranks, which have no SciPy, judge too."""
     rng = generator(95)
     rows = max(1, MEMORY // len(values))
     means = [values[rng.integers(len(values), size=(min(rows, RESAMPLES - first), len(values)))].mean(axis=1)
              for first in range(0, RESAMPLES, rows)]
-    low, high = np.quantile(np.concatenate(means), [(1 - share) / 2, (1 + share) / 2])
+    low, high = np.quantile(np.concatenate(means), [(1 - SHARE) / 2, (1 + SHARE) / 2])
     return float(low), float(high)
 
 

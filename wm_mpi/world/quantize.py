@@ -179,9 +179,9 @@ def deviation(exact: Mapping[str, npt.NDArray], rounded: Mapping[str, npt.NDArra
         spread=float(np.sqrt((sigma**2).mean(axis=0)).max()))
 
 
-def beyond(measured: Deviation, bounds: Deviation = BOUNDS) -> str:
+def beyond(measured: Deviation) -> str:
     """The figures that exceed their bounds, in words; empty if none does."""
-    limits = asdict(bounds)
+    limits = asdict(BOUNDS)
     return ", ".join(f"{name} {value:.3g} (at most {limits[name]:g})" for name, value in asdict(measured).items()
                      if not value <= limits[name])  # so that NaN fails too
 
