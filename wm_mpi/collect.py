@@ -40,7 +40,7 @@ PLAYER, PACKER = 0, 1
 def main(config: CollectConfig) -> None:
     """Collect or go on collecting; worker ranks serve inside ``open_pool`` and come out with None."""
     if not has_pictures(config.env):
-        raise UserError("--env toy shows no frames, there is nothing to collect: use a CarRacing environment")
+        raise UserError(f"--env {config.env} shows no frames, there is nothing to collect: use a CarRacing environment")
     champion = load_champion(config)
     collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
     spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)

@@ -32,8 +32,7 @@ def main(config: ExportConfig) -> None:
     """Write all of it beside the place where it goes, then put it there at once."""
     trained = load_trained(config.run, env=None, world=config.world, max_frames=1000, lap_complete_percent=None,
                            deterministic=None)
-    if trained.world is None or not trained.spec.pictures:
-        raise UserError(f"{config.run} was trained in --env toy, which has no world: there is nothing to share")
+    world = Path(trained.in_world("no world: there is nothing to share"))
     out, notes = Path(config.out), "" if config.notes is None else read_text(Path(config.notes))
     if out.exists() and not (out.is_dir() and is_export(out)):
         raise UserError(f"{out} is there already and is not an export: give another --out")
@@ -42,7 +41,7 @@ def main(config: ExportConfig) -> None:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".wm_mpi-", suffix=".tmp") as temporary:
             place = Path(temporary) / out.name
             place.mkdir()
-            write_export(trained, Path(trained.world), place, notes)
+            write_export(trained, world, place, notes)
             size = sum(path.stat().st_size for path in place.iterdir())
             if out.exists():
                 os.rename(out, Path(temporary) / "before")

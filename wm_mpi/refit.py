@@ -30,11 +30,10 @@ def main(config: RefitConfig) -> None:
     """Show both worlds the same episodes, and fit."""
     trained = load_trained(config.run, env=None, world=config.old_world, max_frames=1000, lap_complete_percent=None,
                            deterministic=None)
-    if trained.world is None or not trained.spec.pictures:
-        raise UserError(f"{config.run} was trained in --env toy, which has no world: there is nothing to carry over")
+    before = trained.in_world("no world: there is nothing to carry over")
     manifest = load_manifest(Path(config.world))
     check_writable(Path(config.out))
-    old, new = Features(trained.world), Features(config.world)
+    old, new = Features(before), Features(config.world)
     weights = to_matrix(trained.parameters)
     with open_frames(config.data) as data:
         parts = split(len(data.lengths), config.data)

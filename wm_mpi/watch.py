@@ -65,12 +65,11 @@ def get_in(config: WatchConfig, trained: Trained) -> Drive:
     """The car, on the road or in a dream.
 
     Raises:
-        UserError: the run is the toy's, which nobody can see.
+        UserError: the run's environment has no pictures.
     """
-    if trained.world is None or not trained.spec.pictures:
-        raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
     kind = DreamDrive if config.dream else Drive
-    car = kind(trained.world, trained.parameters, trained.deterministic, config.max_frames,
+    world = trained.in_world("no pictures: give the run of a world")
+    car = kind(world, trained.parameters, trained.deterministic, config.max_frames,
                trained.spec.lap_complete_percent, trained.settings["width"], (ROAD[3], ROAD[2]))
     if isinstance(car, DreamDrive):
         car.temperature = config.temperature

@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from wm_mpi.core.environments import Environment, has_pictures
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.shipped import called, found
 
 Preset = Literal["champion", "paper", "laptop", "smoke"]
-Environment = Literal["fast", "gymnasium", "gym", "toy"]
 Display = Literal["none", "xvfb", "screen"]
 Presets = dict[str, dict[str, Any]]
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
@@ -64,14 +64,15 @@ class Command:
     """Say more, each line with its time, and errors with their traceback."""
 
     def __post_init__(self) -> None:
-        """Find home directories and what comes with the package; the toy is played without V and M."""
+        """Find home directories and what comes with the package; without pictures there are no V and M."""
         for name in PATHS:
             if isinstance(value := getattr(self, name, None), str):
                 object.__setattr__(self, name, at_home(flag(name), value))
         for name in SHIPPABLE:
             if isinstance(value := getattr(self, name, None), str) and value:
                 object.__setattr__(self, name, found(value))
-        if getattr(self, "env", None) == "toy" and hasattr(self, "world"):
+        env = getattr(self, "env", None)
+        if env is not None and not has_pictures(env) and hasattr(self, "world"):
             object.__setattr__(self, "world", None)
 
     def values(self) -> dict[str, Any]:

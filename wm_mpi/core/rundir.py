@@ -13,7 +13,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import TORN, atomic_path, explained, read_json, write_json
 from wm_mpi.core.provenance import environment
 
-KEPT = 2
+KEPT_CHECKPOINTS = 2
 """Checkpoints: the newest, and one to fall back on if that is damaged."""
 LOCK_PATIENCE = 5.0
 """How long a start waits for the lock of a command that is just ending (seconds)."""
@@ -90,10 +90,10 @@ class RunDir:
         self.checkpoints.mkdir(exist_ok=True)
 
     def save_checkpoint(self, generation: int, data: bytes) -> None:
-        """Write ``checkpoint/NNNNNN.ckpt`` atomically and remove all but the newest ``KEPT``."""
+        """Write ``checkpoint/NNNNNN.ckpt`` atomically and remove all but the newest ``KEPT_CHECKPOINTS``."""
         with atomic_path(self.checkpoints / f"{generation:06d}.ckpt") as temporary:
             temporary.write_bytes(data)
-        for old in self.checkpoint_files()[:-KEPT]:
+        for old in self.checkpoint_files()[:-KEPT_CHECKPOINTS]:
             old.unlink(missing_ok=True)
 
     def checkpoint_files(self) -> list[Path]:

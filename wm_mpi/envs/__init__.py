@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from wm_mpi import __version__
+from wm_mpi.core.environments import has_pictures
 from wm_mpi.core.errors import UserError
 from wm_mpi.envs import carracing, toy
 from wm_mpi.envs.display import display
@@ -27,11 +28,6 @@ SOLVED = {name: (900.0, 100) for name in ("fast", "gymnasium", "gym")}
 and the paper have it."""
 
 
-def has_pictures(name: str) -> bool:
-    """Whether an environment shows pictures; the toy shows four numbers."""
-    return name != "toy"
-
-
 @dataclass(frozen=True)
 class EnvSpec:
     """Which environment, and the rules that end its episodes."""
@@ -43,7 +39,7 @@ class EnvSpec:
 
     @property
     def pictures(self) -> bool:
-        """Whether it shows pictures, so that C drives through V and M."""
+        """See ``has_pictures``."""
         return has_pictures(self.name)
 
     def describe(self) -> dict[str, Any]:

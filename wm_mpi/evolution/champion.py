@@ -41,6 +41,16 @@ class Trained(NamedTuple):
     generation: int
     """The champion's."""
 
+    def in_world(self, why_not: str) -> str:
+        """The world that it drives in.
+
+        Raises:
+            UserError: there is none; ``why_not`` says what its environment lacks, and what to do.
+        """
+        if self.world is None or not self.spec.pictures:
+            raise UserError(f"{self.run.path} was trained in --env {self.spec.name}, which has {why_not}")
+        return self.world
+
 
 def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int, lap_complete_percent: float | None,
                  deterministic: bool | None) -> Trained:

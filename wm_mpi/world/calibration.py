@@ -25,7 +25,7 @@ MIXTURES = (4, 1, 3, 2)
 """Convolutions that may stay in fp32, one at a time, the one that costs least time first."""
 BATCH = 16
 """Frames of a call when speed is measured: what a rank has."""
-MEASURED = 0.3
+MEASURED_SECONDS = 0.3
 """For so long (seconds)."""
 
 
@@ -123,12 +123,12 @@ def quantise_encoder(vae: Weights, seen: npt.NDArray[np.uint8], held_out: npt.ND
 
 
 def frames_per_second(graph: bytes, frames: npt.NDArray[np.uint8]) -> float:
-    """How fast an encoder is on one core, in batches of 16, by the median call of ``MEASURED``; both of this thread's time,
+    """How fast an encoder is on one core, in batches of 16, by the median call; both of this thread's time,
     so that other programs on the machine count little.
     """
     session, feed = open_session(graph), {"frames": frames[:BATCH]}
     took: list[float] = []
-    while sum(took) < MEASURED:
+    while sum(took) < MEASURED_SECONDS:
         began = time.thread_time()
         session.run(["mu", "logvar"], feed)
         took.append(time.thread_time() - began)

@@ -48,13 +48,11 @@ class RunSource:
         """Follow a run that drives on CarRacing, in its world.
 
         Raises:
-            UserError: it was trained in the toy environment, or its champion has gone.
+            UserError: it was trained without pictures, or its champion has gone.
         """
-        if trained.world is None or not trained.spec.pictures:
-            raise UserError(f"{trained.run.path} was trained in --env toy, which has no pictures: give the run of a world")
         path = trained.run.path.resolve()
         self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
-        self._trained, self._world = trained, trained.world
+        self._trained, self._world = trained, trained.in_world("no pictures: give the run of a world")
         self._lock = threading.Lock()
         self._stamp = self._stamp_now()
         self._champion = self._load()
