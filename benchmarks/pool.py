@@ -23,6 +23,7 @@ class Sleeper:
     """Sleeps as long as a task says; with ``slow``, rank 1 takes five times as long."""
 
     capacity = 1
+    arithmetic = None
 
     def __init__(self, slow: bool) -> None:
         """Sleeping needs nothing."""
@@ -44,6 +45,7 @@ class Idler:
     """Answers at once, 16 tasks at a time as ``es`` does."""
 
     capacity = 16
+    arithmetic = None
 
     def run(self, shared: Any, tasks: Tasks) -> Iterator[tuple[int, Any]]:
         """Nothing."""

@@ -13,8 +13,6 @@ OVERDUE = 1.5
 """A task held for so many times the longest one known is taken to be stuck."""
 GROWTH = 1.5
 """A task that has run for a while is expected to take so many times that while: lengths vary widely."""
-PRIOR = 2.0
-"""Tasks of ordinary length that a rank's pace begins with, so that one long task does not make it slow."""
 
 
 class Pace:
@@ -48,8 +46,7 @@ class Pace:
     def of(self, rank: int) -> float:
         """The rank's pace."""
         seconds, tasks = self._ranks.get(rank, (0.0, 0.0))
-        ordinary = PRIOR * self.mean
-        return (seconds + ordinary) / (tasks * self.mean + ordinary) if self.mean else 1.0
+        return seconds / (tasks * self.mean) if seconds else 1.0
 
 
 class Schedule:
