@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from wm_mpi.pool import schedule as rules
-from wm_mpi.pool.manager import LOOK
+from wm_mpi.pool.manager import COPY_CHECK_SECONDS
 from wm_mpi.pool.schedule import Pace, Schedule
 
 STUCK = float("inf")
@@ -49,14 +49,14 @@ def play(lengths: list[float], paces: list[float], capacity: int = 1, pace: Pace
         fill(rank)
     looked = 0.0
     while not schedule.done:
-        if events and (events[0][0] < looked + LOOK or schedule.waiting):
+        if events and (events[0][0] < looked + COPY_CHECK_SECONDS or schedule.waiting):
             now, rank, index = heapq.heappop(events)
             playing[rank] -= 1
             assert schedule.finish(rank, index, now) == (index not in answered)
             answered.add(index)
             fill(rank)
         else:
-            now = looked = max(now, looked + LOOK)
+            now = looked = max(now, looked + COPY_CHECK_SECONDS)
             if now > 1e4:
                 raise RuntimeError("the run stands still")
             copy()
@@ -94,12 +94,12 @@ def worth(rule: Callable[[Schedule, float, float, float], bool]) -> Any:
 
 def overdue(schedule: Schedule, age: float, holder: float, copier: float) -> bool:
     """Copy only what is taken to be stuck."""
-    return age / holder > rules.OVERDUE * schedule._pace.longest
+    return age / holder > rules.OVERDUE_FACTOR * schedule._pace.longest
 
 
 def slower(schedule: Schedule, age: float, holder: float, copier: float) -> bool:
     """Copy only what a faster rank would finish first."""
-    return age < (holder - copier) * max(schedule._pace.mean, rules.GROWTH * age / holder)
+    return age < (holder - copier) * max(schedule._pace.mean, rules.GROWTH_FACTOR * age / holder)
 
 
 VARIANTS: dict[str, Callable[[], Any]] = {
@@ -108,7 +108,7 @@ VARIANTS: dict[str, Callable[[], Any]] = {
     "copies of stuck tasks only": lambda: worth(overdue),
     "copies from slower ranks only": lambda: worth(slower),
     "copies of everything at once": lambda: worth(lambda *_: True),
-    "a task is not expected to grow": lambda: mock.patch.object(rules, "GROWTH", 0.0),
+    "a task is not expected to grow": lambda: mock.patch.object(rules, "GROWTH_FACTOR", 0.0),
     "what came before counts in full": lambda: mock.patch.object(Pace, "fade", lambda self: None),
 }
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.schedule import play
 from wm_mpi.core.errors import NoWorkersLeft
 from wm_mpi.pool.membership import Members
-from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
+from wm_mpi.pool.schedule import DEADLY_RANKS, Pace, Schedule
 from wm_mpi.pool.transport import Message
 
 
@@ -65,7 +65,7 @@ def test_a_task_that_ends_three_ranks_is_named() -> None:
                 guilty = schedule.lose(rank, died=True)
             elif schedule.held(rank):
                 schedule.finish(rank, min(schedule.held(rank)), 1.0)
-    assert guilty == 5 and len(dead) == DEADLY
+    assert guilty == 5 and len(dead) == DEADLY_RANKS
 
 
 def test_a_late_answer_counts_once() -> None:

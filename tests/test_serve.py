@@ -46,7 +46,7 @@ from wm_mpi.viewer.web import server as serving
 from wm_mpi.viewer.web import visit as viewer
 from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
 from wm_mpi.viewer.web.source import Champion, RunSource
-from wm_mpi.viewer.web.visit import WINDOW
+from wm_mpi.viewer.web.visit import PICTURES_UNDER_WAY
 from wm_mpi.world.policy import GraphPolicy
 
 ENOUGH = 25
@@ -153,7 +153,7 @@ def source() -> ToySource:
 
 @pytest.fixture
 def port(source: ToySource, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(serving, "SILENCE", 0.5)
+    monkeypatch.setattr(serving, "PING_SECONDS", 0.5)
     Toy.alive.clear()
     server = serving.open_server(source, 0, "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever)
@@ -198,19 +198,19 @@ def test_pictures_arrive_in_step_with_their_figures(port: int) -> None:
 @pytest.mark.alone
 def test_a_slow_visitor_gets_fewer_pictures_and_the_newest(port: int) -> None:
     with visit(port, prompt=False) as visitor:
-        numbers = [visitor.picture()[0]["number"] for _ in range(WINDOW)]
+        numbers = [visitor.picture()[0]["number"] for _ in range(PICTURES_UNDER_WAY)]
         with pytest.raises(TimeoutError):
             visitor.picture(1.0)  # the car goes on, some 50 frames, but nothing is queued
         visitor.tell(drawn=numbers[-1])
         about, *_ = visitor.picture()
-        assert about["number"] == WINDOW + 1 and about["frame"] >= 30
+        assert about["number"] == PICTURES_UNDER_WAY + 1 and about["frame"] >= 30
 
 
 @pytest.mark.alone
 def test_a_car_that_nobody_looks_at_stands_still(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer, "PATIENCE", 0.5)
+    monkeypatch.setattr(viewer, "UNSEEN_SECONDS", 0.5)
     with visit(port, prompt=False) as visitor:
-        numbers = [visitor.picture()[0]["number"] for _ in range(WINDOW)]
+        numbers = [visitor.picture()[0]["number"] for _ in range(PICTURES_UNDER_WAY)]
         time.sleep(2)
         visitor.tell(drawn=numbers[-1])
         assert 20 <= visitor.picture()[0]["frame"] <= 45  # where it stood, half a second after the last picture

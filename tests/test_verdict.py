@@ -5,7 +5,15 @@ import pytest
 
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.envs import EnvSpec
-from wm_mpi.evolution.scores import FEWEST, bootstrap_interval, compare, describe, describe_pair, interval_in_words, score
+from wm_mpi.evolution.scores import (
+    FEWEST_TRACKS,
+    bootstrap_interval,
+    compare,
+    describe,
+    describe_pair,
+    interval_in_words,
+    score,
+)
 from wm_mpi.reporting.figures import histogram
 from wm_mpi.reporting.model_card import verdicts
 from wm_mpi.rollout.worker import Played
@@ -59,7 +67,7 @@ def test_other_tracks_cannot_be_paired() -> None:
         compare(result(np.ones(3)), result(np.ones(3), first=1))
 
 
-@pytest.mark.parametrize("tracks", [1, 2, FEWEST - 1, FEWEST])
+@pytest.mark.parametrize("tracks", [1, 2, FEWEST_TRACKS - 1, FEWEST_TRACKS])
 def test_few_tracks_have_no_interval(tracks: int) -> None:
     """In JSON, in words, in the card and on the page; also where an earlier version recorded one."""
     rng = np.random.default_rng(6)
@@ -67,7 +75,7 @@ def test_few_tracks_have_no_interval(tracks: int) -> None:
     pair = compare(judged, other) | {"first": "a", "second": "b"}
     said = [describe(judged), describe_pair(pair), verdicts([judged])]
     said += [histogram(each, "road").caption for each in (judged, judged | {"interval": [1.0, 1.0]})] * (tracks > 1)
-    given = tracks >= FEWEST
+    given = tracks >= FEWEST_TRACKS
     assert all(("not given below 10 tracks" in each) != given for each in said)
     assert (judged["interval"] is not None) == (pair["interval"] is not None) == given
     assert ("not given" in interval_in_words(judged | {"interval": [1.0, 1.0]})) != given

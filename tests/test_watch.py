@@ -23,7 +23,7 @@ from wm_mpi.evolution.champion import judged_tracks
 from wm_mpi.viewer.drawing import CELL, GAP, LEFT, MOMENTS, PITCH, ROAD, SIZE, VIEW, Moments
 from wm_mpi.viewer.mp4 import Film
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
-from wm_mpi.watch import FPS, REST
+from wm_mpi.watch import FRAMES_PER_SECOND, REST_FRAMES
 
 FRAMES = 40
 
@@ -63,13 +63,13 @@ def test_a_film_shows_the_drive_that_evaluate_judges(folder: Path, run: Path, tm
     judged = json.loads((tmp_path / "judged.json").read_text())
     assert f"track {judged['tracks'][0]}: {judged['returns'][0]:.1f} points in {FRAMES} frames" in said
     film, times = pictures(run / "watch.mp4")
-    assert film.shape == (1 + FRAMES - 1 + REST, SIZE[1], SIZE[0], 3)
-    np.testing.assert_allclose(times, np.arange(len(film)) / FPS, atol=1e-6)
+    assert film.shape == (1 + FRAMES - 1 + REST_FRAMES, SIZE[1], SIZE[0], 3)
+    np.testing.assert_allclose(times, np.arange(len(film)) / FRAMES_PER_SECOND, atol=1e-6)
     road = part(film, *ROAD)
     assert min(np.abs(road[step + 5] - road[step]).mean() for step in range(0, FRAMES - 5, 5)) > 1
     seen = part(film, ROAD[0] + ROAD[2] + 24, ROAD[1] + 24, VIEW, VIEW)
     assert np.abs(seen[FRAMES - 1] - seen[0]).mean() > 10
-    assert np.abs(film[-1].astype(int) - film[-REST]).mean() < 1, "it stands still at the end"
+    assert np.abs(film[-1].astype(int) - film[-REST_FRAMES]).mean() < 1, "it stands still at the end"
     with Image.open(run / "watch.png") as sheet:
         assert sheet.format == "PNG" and sheet.width == LEFT + MOMENTS * (CELL + GAP) - GAP + 24
         cells = np.asarray(sheet.convert("RGB"))[120:120 + CELL // 2, LEFT:].astype(int)
@@ -83,9 +83,9 @@ def test_tracks_and_dreams(folder: Path, tmp_path: Path) -> None:
     arguments = ("watch", "--run", folder / "es", "--tracks", "5:7", "--max-frames", 10)
     succeed(*arguments, "--video", tmp_path / "new/two.mp4", "--sheet", tmp_path / "two.png")
     film, _ = pictures(tmp_path / "new/two.mp4")
-    assert len(film) == 2 * (10 + REST)
+    assert len(film) == 2 * (10 + REST_FRAMES)
     roads = part(film, *ROAD)
-    assert np.abs(roads[10 + REST] - roads[0]).mean() > 3, "another track begins"
+    assert np.abs(roads[10 + REST_FRAMES] - roads[0]).mean() > 3, "another track begins"
     with Image.open(tmp_path / "two.png") as sheet:
         assert sheet.height > 1000
     for temperature in ("0.1", "1.3"):

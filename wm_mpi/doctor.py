@@ -26,10 +26,10 @@ from wm_mpi.envs import EnvSpec, display
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
 from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, check_hosts
 
-LITTLE, HARDLY = 2 * 2**30, 200 * 2**20
+DOUBTFUL_BYTES, TOO_FEW_BYTES = 2 * 2**30, 200 * 2**20
 """Free disk below which a run is in doubt, or will fail (bytes; a run of the paper's size journals about 200 MB)."""
 NO_LOCKS = "take care that only one run writes to a directory, or use a local disk, or NFS with locks"
-FRAMES = 64 * 16 * 1000
+PAPER_GENERATION_FRAMES = 64 * 16 * 1000
 """Frames of a generation of the paper's size at its longest."""
 
 
@@ -139,9 +139,9 @@ def disk(out: Path) -> Finding:
     """Room for a run."""
     free = shutil.disk_usage(out).free
     text = f"{free / 2**30:.1f} GB free in {out}"
-    if free < HARDLY:
+    if free < TOO_FEW_BYTES:
         return Finding("FAIL", "disk", text, "free some, or give another --out")
-    if free < LITTLE:
+    if free < DOUBTFUL_BYTES:
         return Finding("warning", "disk", text, "a run of the paper's size takes 0.3 GB, its collected episodes 20")
     return Finding("ok", "disk", text)
 
@@ -149,7 +149,8 @@ def disk(out: Path) -> Finding:
 def expectation(facts: Sequence[Facts], world: str | None) -> Finding:
     """What all ranks together can do."""
     rate = sum(each.frames_per_second for each in facts)
-    text = f"{rate:,.0f} frames per second in all: 64 x 16 episodes of 1,000 frames in {FRAMES / rate:,.0f} s at most"
+    text = (f"{rate:,.0f} frames per second in all: 64 x 16 episodes of 1,000 frames in "
+            f"{PAPER_GENERATION_FRAMES / rate:,.0f} s at most")
     if world is None:
         return Finding("warning", "rate", f"{text}, without V and M", "give --world to see what es will do")
     return Finding("ok", "rate", text)

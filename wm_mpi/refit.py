@@ -22,7 +22,7 @@ from wm_mpi.evolution.champion import load_trained
 from wm_mpi.world.controller_fit import Features, add_up, fit, to_matrix, to_parameters
 from wm_mpi.world.manifest import load_manifest
 
-HELD_OUT = 0.2
+HELD_OUT_SHARE = 0.2
 """Share of the episodes that judge the fit, and of the others that choose its penalty."""
 
 
@@ -58,6 +58,6 @@ def split(episodes: int, where: str) -> tuple[npt.NDArray[np.int64], ...]:
     if episodes < 3:
         raise UserError(f"{where} has {episodes} episode{'s' * (episodes > 1)}, but refit needs at least 3, to fit, to "
                         "choose the penalty and to judge: collect more")
-    others, judge = split_episodes(episodes, HELD_OUT, 0)
-    train, choose = split_episodes(len(others), HELD_OUT, 1)
+    others, judge = split_episodes(episodes, HELD_OUT_SHARE, 0)
+    train, choose = split_episodes(len(others), HELD_OUT_SHARE, 1)
     return others[train], others[choose], judge

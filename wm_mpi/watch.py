@@ -20,9 +20,9 @@ from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
 from wm_mpi.viewer.drawing import ROAD, SIZE, Board, Moments, contact_sheet
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
-FPS = 50
+FRAMES_PER_SECOND = 50
 """The environment's own frames per second."""
-REST = FPS
+REST_FRAMES = FRAMES_PER_SECOND
 """How long a film stands still on an episode's last picture (frames)."""
 
 
@@ -94,11 +94,11 @@ def film_and_sheet(car: Drive, seeds: list[EpisodeSeed], title: str, video: Path
         if video:
             from wm_mpi.viewer.mp4 import Film  # loads PyAV
 
-            film = files.enter_context(Film(video, SIZE, FPS))
+            film = files.enter_context(Film(video, SIZE, FRAMES_PER_SECOND))
         for moments, sight in drive(car, seeds, episodes, progress, max_frames):
             moments.add(sight)
             if film:
-                film.add(board.draw(sight, moments.title), REST if sight.ended else 1)
+                film.add(board.draw(sight, moments.title), REST_FRAMES if sight.ended else 1)
         if unfinished:
             contact_sheet(title, episodes).save(unfinished, "PNG", optimize=True)
     print(f"finished: {' and '.join(str(path) for path in (video, sheet) if path)}")

@@ -94,7 +94,7 @@ def at_assignment() -> None:
 
 
 def in_arithmetic() -> None:
-    membership.LATECOMERS = 300.0  # one that compiles its engine anew
+    membership.LATECOMER_SECONDS = 300.0  # one that compiles its engine anew
     session, act = onnxruntime.InferenceSession, policy.LinearPolicy.act
 
     def plainly(graph: bytes, options: Any, **others: Any) -> Any:
@@ -120,7 +120,7 @@ elif moment == "checkpoint":
 elif moment in ("graph", "rough", "engine"):
     in_arithmetic()
 elif moment == "hasty":
-    membership.SILENT, worker.BEAT = 2.0, 0.5
+    membership.SILENT_SECONDS, worker.BEAT_SECONDS = 2.0, 0.5
 else:
     at_assignment()
 run_command("es", EsConfig, main)

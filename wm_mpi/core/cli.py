@@ -27,11 +27,11 @@ from wm_mpi.core.progress import log, speak
 from wm_mpi.core.ranges import check
 from wm_mpi.core.terminal import spell_streams
 
-GRACE = 10.0
+GRACE_SECONDS = 10.0
 """After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
-LAST_WORD = 30.0
+LAST_WORD_SECONDS = 30.0
 """mpirun kills all ranks when the first ends badly; rank 0, which finds the same, is to say it first (seconds)."""
-LEAVE = 2.0
+LEAVE_SECONDS = 2.0
 """SIGTERM ends a rank so long after, if rank 0, which launchers send it too, has not told all to leave (seconds)."""
 
 Config = TypeVar("Config", bound=Command)
@@ -148,7 +148,7 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
     if rank == 0:
         leave_status(str(status))
     elif status and not survives():
-        time.sleep(LAST_WORD)
+        time.sleep(LAST_WORD_SECONDS)
     elif config is None:
         status = 0  # rank 0 finds the same; under ULFM mpirun would end it, as the job, before it has said so
     sys.exit(status)
@@ -178,11 +178,11 @@ def _heed_signals() -> None:
     if launched_rank() > 0:
         _heed_rank_0()
         return
-    heeded = -GRACE
+    heeded = -GRACE_SECONDS
 
     def stop(number: int, _: object) -> None:
         nonlocal heeded
-        if time.monotonic() - heeded > GRACE:
+        if time.monotonic() - heeded > GRACE_SECONDS:
             heeded = time.monotonic()
             name = passed_on() or signal.Signals(number).name
             raise KeyboardInterrupt if name == "SIGINT" else Stopped(name)
@@ -200,7 +200,7 @@ def _heed_rank_0() -> None:
 
     def wait(*_: object) -> None:
         signal.signal(signal.SIGALRM, leave)
-        signal.setitimer(signal.ITIMER_REAL, LEAVE)
+        signal.setitimer(signal.ITIMER_REAL, LEAVE_SECONDS)
 
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

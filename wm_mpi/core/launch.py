@@ -47,7 +47,7 @@ SESSIONS = "PRTE_MCA_prte_local_tmpdir_base"
 the next mpirun that happens to get that process id does not start."""
 PLAYING = "playing"
 """What it says once rank 0 has begun. A signal's name: the launcher passes that on. A number: rank 0's exit status."""
-UNBEGUN = 5
+UNBEGUN_SECONDS = 5
 """Ranks that have not begun to play may not listen: stopped, they are killed after so long (seconds)."""
 TELLING = 5, 0, 11
 """The first Open MPI whose ranks hear of another's death. 5.0.8 to 5.0.10 promise it too, and wait for ever."""
@@ -202,14 +202,14 @@ def _run(line: list[str], environment: dict[str, str]) -> int:
             if said in ("", PLAYING):
                 _write(environment, signal.Signals(number).name)
             if not said:
-                signal.alarm(UNBEGUN)
+                signal.alarm(UNBEGUN_SECONDS)
         if job is not None:
             job.send_signal(signal.SIGUSR1)
 
     def kill(*_: object) -> None:
         if job is not None:
             job.send_signal(blows.pop(0))
-            signal.alarm(UNBEGUN if blows else 0)
+            signal.alarm(UNBEGUN_SECONDS if blows else 0)
 
     def pause(*_: object) -> None:  # Ctrl-Z, until the shell says fg or bg
         if job is not None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from wm_mpi.core.files import explained
 from wm_mpi.core.terminal import SPELT
 
-SILENCE = 30.0
+LINE_SECONDS = 30.0
 """Without a terminal, a line at most so often (seconds), and at first after a third of that."""
 
 log = logging.getLogger("wm_mpi")
@@ -46,7 +46,7 @@ class Progress:
         """Begin at ``done`` of ``total``; without a terminal there are lines in the place of a bar."""
         self._file = file
         self._began = time.monotonic()
-        self._due = self._began + SILENCE / 3
+        self._due = self._began + LINE_SECONDS / 3
         self._total, self._unit, self._name = total, unit, name
         self._done, self._new = done, 0
         hidden = None if log.isEnabledFor(logging.INFO) else True  # None: where there is no terminal
@@ -67,7 +67,7 @@ class Progress:
         self._new += units
         now = time.monotonic()
         if self._bar.disable and now > self._due and self._new:
-            self._due, each = now + SILENCE, (now - self._began) / self._new
+            self._due, each = now + LINE_SECONDS, (now - self._began) / self._new
             left = datetime.timedelta(seconds=round((self._total - self._done - self._new) * each))
             rate = f"{1 / each:.1f}/s" if each < 1 else f"{each:.1f} s each"
             log.info(f"{self._name}{': ' if self._name else ''}{self._done + self._new:,} of {self._total:,} {self._unit}s, "
@@ -75,7 +75,7 @@ class Progress:
 
     def line(self, text: str, level: int = logging.INFO) -> None:
         """Say a line, and write it to the file with the time, also where nobody hears it."""
-        self._due = time.monotonic() + SILENCE
+        self._due = time.monotonic() + LINE_SECONDS
         log.log(level, text)
         if self._file is not None:
             stamp = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")

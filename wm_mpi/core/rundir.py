@@ -15,7 +15,7 @@ from wm_mpi.core.provenance import environment
 
 KEPT_CHECKPOINTS = 2
 """Checkpoints: the newest, and one to fall back on if that is damaged."""
-LOCK_PATIENCE = 5.0
+LOCK_SECONDS = 5.0
 """How long a start waits for the lock of a command that is just ending (seconds)."""
 
 
@@ -27,7 +27,7 @@ def lock_directory(path: Path) -> None:
     Raises:
         UserError: another process holds it.
     """
-    lock, patience = path / "lock", time.monotonic() + LOCK_PATIENCE
+    lock, patience = path / "lock", time.monotonic() + LOCK_SECONDS
     with explained(lock, "written"):
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)  # never closed: closing would give the lock up
     while True:

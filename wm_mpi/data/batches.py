@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from wm_mpi.core.seeding import generator
 
-BLOCK = 256
+BLOCK_FRAMES = 256
 """Frames read in one go: the shuffle moves blocks first, then frames within the buffer."""
 
 
@@ -69,9 +69,9 @@ def frame_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: i
         part: (k, n) gives the k-th of n parts; all n together have each frame once.
     """
     rng = None if shuffle is None else generator(*shuffle)
-    blocks = [(row, min(row + BLOCK, start + length))
+    blocks = [(row, min(row + BLOCK_FRAMES, start + length))
               for start, length in zip(source.starts[episodes], source.lengths[episodes], strict=True)
-              for row in range(start, start + length, BLOCK)]
+              for row in range(start, start + length, BLOCK_FRAMES)]
     if rng is not None:
         rng.shuffle(blocks)
     blocks = blocks[part[0]::part[1]]

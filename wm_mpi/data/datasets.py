@@ -33,7 +33,7 @@ from wm_mpi.core.files import atomic_path
 from wm_mpi.core.schema import Frames, Latents, checked
 from wm_mpi.core.terminal import quoted
 from wm_mpi.data.arrays import FORMAT, UNREADABLE, check_format, new_file, reason
-from wm_mpi.data.episodes import CHUNK, STEP_FIELDS, TABLE, check_shard
+from wm_mpi.data.episodes import CHUNK_FRAMES, STEP_FIELDS, TABLE, check_shard
 
 LATENT_BYTES = 32 * 2 * 2 + 3 * 4 + 4 + 1
 """Of one step in latents.h5."""
@@ -157,14 +157,14 @@ class Dataset:
         while row < stop:
             shard = int(np.searchsorted(self._ends, row, side="right"))
             first, upto = int(self._ends[shard - 1]) if shard else 0, min(stop, int(self._ends[shard]))
-            chunks = range(first + (row - first) // CHUNK * CHUNK, upto, CHUNK)
+            chunks = range(first + (row - first) // CHUNK_FRAMES * CHUNK_FRAMES, upto, CHUNK_FRAMES)
             # h5py takes its own lock, phil, in every call but read_direct_chunk before 3.16 (h5py/h5py#2764), and TensorFlow
             # wants an older one: tests/test_data.py holds that to be so
             with phil, h5py.File(self._shards[shard], "r") as file:
                 held = file["frames"].id
                 packed = [held.read_direct_chunk((chunk - first, 0, 0, 0))[1] for chunk in chunks]
             for chunk, each in zip(chunks, packed, strict=True):
-                low, high = max(row, chunk), min(upto, chunk + CHUNK)
+                low, high = max(row, chunk), min(upto, chunk + CHUNK_FRAMES)
                 unpacked = np.frombuffer(zlib.decompress(each), np.uint8).reshape(-1, 64, 64, 3)
                 frames[low - start:high - start] = unpacked[low - chunk:high - chunk]
             row = upto

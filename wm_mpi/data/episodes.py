@@ -11,7 +11,7 @@ import numpy.typing as npt
 from wm_mpi.core.errors import UserError
 from wm_mpi.data.arrays import FORMAT, UNREADABLE, check_format, new_file, reason
 
-CHUNK = 32
+CHUNK_FRAMES = 32
 """Frames a chunk: 384 KiB raw, the unit of compression and of reading."""
 STEP_FIELDS = ("actions", "rewards", "terminated")
 TABLE = {"number": np.int64, "start": np.int64, "length": np.int64, "seed": np.int64, "return": np.float64}
@@ -38,7 +38,8 @@ def write_episode(path: Path, episode: Episode) -> None:
     """Write one finished episode to a file of its own, atomically (fast compression: it is packed into a shard later)."""
     with new_file(path) as file:
         file.attrs.update(format=FORMAT, number=episode.number, seed=episode.seed)
-        file.create_dataset("frames", data=episode.frames, chunks=(min(CHUNK, len(episode)), 64, 64, 3), compression="lzf")
+        file.create_dataset("frames", data=episode.frames, chunks=(min(CHUNK_FRAMES, len(episode)), 64, 64, 3),
+                            compression="lzf")
         for name in STEP_FIELDS:
             file[name] = getattr(episode, name)
 
@@ -67,7 +68,7 @@ def write_shard(path: Path, episodes: Iterable[Path]) -> None:
         types = {"frames": np.uint8, "actions": np.float32, "rewards": np.float32, "terminated": np.bool_}
         for name, shape in shapes.items():
             file.create_dataset(name, (0, *shape), types[name], maxshape=(None, *shape),
-                                chunks=(CHUNK if name == "frames" else 1024, *shape),
+                                chunks=(CHUNK_FRAMES if name == "frames" else 1024, *shape),
                                 compression="gzip", compression_opts=1)
         total = 0
         for source in episodes:

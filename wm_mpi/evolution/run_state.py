@@ -27,7 +27,7 @@ from wm_mpi.rollout.worker import Played
 OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", "core_hours", "slowest", "lost",
                        "unlike"})
 """Fields of ``metrics.jsonl`` that say how a generation was played; all others are the same wherever it is played."""
-DURABLE_EVERY = 2.0
+DURABLE_SECONDS = 2.0
 """The journal waits for the disk at most so often (seconds): what a power cut can cost."""
 
 
@@ -196,7 +196,7 @@ class RunState:
 
     def note(self, generation: int, stream: str, index: int, played: Played) -> None:
         """Journal a finished episode."""
-        durable = time.monotonic() - self._durable > DURABLE_EVERY
+        durable = time.monotonic() - self._durable > DURABLE_SECONDS
         if durable:
             self._durable = time.monotonic()
         append_jsonl(self._run.episodes, {"generation": generation, "stream": stream, "task": index, "return": played.total,

@@ -10,15 +10,15 @@ from wm_mpi.core.seeding import EpisodeSeed, generator
 from wm_mpi.envs import SOLVED, EnvSpec
 from wm_mpi.rollout.worker import Played
 
-FEWEST = 10
+FEWEST_TRACKS = 10
 """No interval is given of fewer tracks: a percentile bootstrap of few values is too narrow. Of normal values, what is called
 95 % holds the true mean in 52 % of cases with 2 of them, 84 % with 5, 90 % with 10 and 92 % with 20.
 """
-NOT_GIVEN = f"not given below {FEWEST} tracks"
+NOT_GIVEN = f"not given below {FEWEST_TRACKS} tracks"
 SHARE = 0.95
 """Of resampled means that lie in the interval."""
 RESAMPLES = 10_000
-MEMORY = 1_000_000
+VALUES_PER_DRAW = 1_000_000
 """Values drawn at once (8 MB)."""
 Result = dict[str, Any]
 
@@ -54,13 +54,13 @@ def compare(first: Result, second: Result) -> Result:
 
 def interval_of(values: npt.NDArray[np.float64]) -> list[float] | None:
     """The 95 % interval of the mean, None of too few values."""
-    return None if len(values) < FEWEST else list(bootstrap_interval(values))
+    return None if len(values) < FEWEST_TRACKS else list(bootstrap_interval(values))
 
 
 def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Percentile bootstrap (Efron) of the mean, with a fixed seed. By hand: ranks, which have no SciPy, judge too."""
     rng = generator(95)
-    rows = max(1, MEMORY // len(values))
+    rows = max(1, VALUES_PER_DRAW // len(values))
     means = [values[rng.integers(len(values), size=(min(rows, RESAMPLES - first), len(values)))].mean(axis=1)
              for first in range(0, RESAMPLES, rows)]
     low, high = np.quantile(np.concatenate(means), [(1 - SHARE) / 2, (1 + SHARE) / 2])
@@ -79,7 +79,7 @@ def describe(result: Result) -> str:
 
 def interval_in_words(result: Mapping[str, Any]) -> str:
     """From where to where it reaches, or why there is none; earlier versions recorded one of any number of tracks."""
-    if len(result["returns"]) < FEWEST:
+    if len(result["returns"]) < FEWEST_TRACKS:
         return NOT_GIVEN
     low, high = result["interval"]
     return f"{low:.1f} to {high:.1f}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from wm_mpi.core.launch import survives
 from wm_mpi.core.launched import launched_size
-from wm_mpi.pool.interface import FAR, Arithmetic, Indexed, Outcome, Pool, Tasks, Worker
+from wm_mpi.pool.interface import FAR_APART, Arithmetic, Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import Listed, SerialPool
 from wm_mpi.pool.several import Several
@@ -18,7 +18,7 @@ from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]
 
-__all__ = ["FAR", "Arithmetic", "Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Several", "Tasks",
+__all__ = ["FAR_APART", "Arithmetic", "Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Several", "Tasks",
            "Worker", "launched_size", "mpi_library", "open_pool", "survives"]
 
 

@@ -10,7 +10,7 @@ OnResult = Callable[[int, Any], None]
 """Called with (index, result) as each result arrives, in any order."""
 
 
-FAR = 0.1
+FAR_APART = 0.1
 """Samples that differ by more do not come from the same calculation."""
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from wm_mpi.core.errors import FaultyTask, NoWorkersLeft, Stopped, UserError, account
 from wm_mpi.pool.interface import OnResult, Outcome
 from wm_mpi.pool.membership import Members, Rank
-from wm_mpi.pool.schedule import DEADLY, Pace, Schedule
+from wm_mpi.pool.schedule import DEADLY_RANKS, Pace, Schedule
 from wm_mpi.pool.transport import Mail
 
-LOOK = 0.02
+COPY_CHECK_SECONDS = 0.02
 """Copies are thought about so often, once no task waits (seconds)."""
 
 
@@ -102,7 +102,7 @@ class _Run:
         self._members.assemble()
         self._join(sorted(self._members.ready, key=lambda rank: self._pace.of(rank.number)))
         while not self._schedule.done:
-            message = self._members.next(LOOK)
+            message = self._members.next(COPY_CHECK_SECONDS)
             for number, died in self._members.gone():
                 self._lose(number, died)
             if message is not None:
@@ -146,7 +146,7 @@ class _Run:
     def _copy(self) -> None:
         """Give idle ranks copies of what stragglers hold."""
         now = time.monotonic()
-        if now - self._looked < LOOK:
+        if now - self._looked < COPY_CHECK_SECONDS:
             return
         self._looked = now
         idle = {number: self._members.ranks[number].capacity - playing for number, playing in self._playing.items()
@@ -207,7 +207,8 @@ class _Run:
         if died:
             self._playing.pop(number, None)
         if deadly is not None:
-            raise FaultyTask(f"{self._tasks[deadly]} has ended {DEADLY} ranks, the last was {self._members.ranks[number]} "
-                             f"({self._members.ranks[number].lost}): the fault is in this task, see what they said above")
+            last = self._members.ranks[number]
+            raise FaultyTask(f"{self._tasks[deadly]} has ended {DEADLY_RANKS} ranks, the last was {last} ({last.lost}): "
+                             "the fault is in this task, see what they said above")
         idle = [rank for rank in self._members.present if rank.number in self._playing and not rank.silent]
         self._deal(sorted(idle, key=lambda rank: self._pace.of(rank.number)))

@@ -8,24 +8,24 @@ from dataclasses import dataclass
 
 from wm_mpi.core.errors import NoWorkersLeft, UserError
 from wm_mpi.core.launch import PLAYING, leave_status
-from wm_mpi.pool.interface import FAR, Arithmetic
+from wm_mpi.pool.interface import FAR_APART, Arithmetic
 from wm_mpi.pool.transport import Mail, Message, end_launcher, here, kill, leave_within
 
-SILENT = 20.0
+SILENT_SECONDS = 20.0
 """A rank that has said nothing for so long is given up until it speaks again (seconds; workers speak every 2)."""
-ATTENTION = 1.0
+ATTENTION_SECONDS = 1.0
 """Rank 0 looks for silent ranks so often; away for longer, it was not listening (seconds)."""
-DESERTED = 120.0
+DESERTED_SECONDS = 120.0
 """With every rank silent for so long, there are none (seconds)."""
-LATECOMERS = 10.0
+LATECOMER_SECONDS = 10.0
 """How long a run waits for ranks that are still starting, once one is ready (seconds)."""
-STRAGGLERS = 0.2
+STRAGGLER_SECONDS = 0.2
 """How long it waits for ranks that are still leaving the run before (seconds)."""
-PATIENCE = 30.0
+REMINDER_SECONDS = 30.0
 """Waiting for the first rank is mentioned so often (seconds)."""
-HEARTBEAT = 60.0
+HEARTBEAT_SECONDS = 60.0
 """Rank 0 says something to every rank at least so often while it waits (seconds)."""
-GOODBYE = 5.0
+GOODBYE_SECONDS = 5.0
 """How long ranks have to leave at the end before they are killed (seconds)."""
 
 
@@ -88,17 +88,17 @@ class Members:
         began = time.monotonic()
         message = self.mail.receive(timeout)
         ended = time.monotonic()
-        if began - self._listened > ATTENTION or ended - began > timeout + ATTENTION:  # away, or stopped with all the others
+        if max(began - self._listened, ended - began - timeout) > ATTENTION_SECONDS:  # away, or stopped with all the others
             self._listening = ended
         self._listened = ended
-        if time.monotonic() - self._spoke > HEARTBEAT:
+        if time.monotonic() - self._spoke > HEARTBEAT_SECONDS:
             self._spoke = time.monotonic()
             self.mail.send((rank.number for rank in self.present), "beat")
         for number in self.mail.dead:
             self._lose(self.ranks[number], "it died")
         if message is not None:
             self._note(self.ranks[message.sender], message)
-        if self._listened - self._looked > ATTENTION:
+        if self._listened - self._looked > ATTENTION_SECONDS:
             self._looked = self._listened
             self._look_for_silence()
         return message
@@ -127,20 +127,20 @@ class Members:
             missing = [rank for rank in self.present if not rank.ready and not rank.silent]
             starting = [rank for rank in missing if not rank.capacity]
             now = time.monotonic()
-            if not missing or self.ready and now - began > (LATECOMERS if starting else STRAGGLERS):
+            if not missing or self.ready and now - began > (LATECOMER_SECONDS if starting else STRAGGLER_SECONDS):
                 return
-            if now - asked > PATIENCE:
+            if now - asked > REMINDER_SECONDS:
                 asked = now
                 self.say(f"waiting for {len(missing)} ranks to be ready: {', '.join(map(str, missing[:8]))}")
-            self.next(STRAGGLERS / 4)
+            self.next(STRAGGLER_SECONDS / 4)
 
     def drill(self) -> float | None:
         """Kill the last rank, in the open; seconds until its death is noticed, None if it is not."""
         rank, began = self.present[-1], time.monotonic()
         self.say(f"a drill: killing {rank} to see whether the job outlives it")
         self._kill([rank])
-        while not rank.lost and time.monotonic() - began < 2 * GOODBYE:
-            self.next(STRAGGLERS)
+        while not rank.lost and time.monotonic() - began < 2 * GOODBYE_SECONDS:
+            self.next(STRAGGLER_SECONDS)
         return time.monotonic() - began if rank.lost else None
 
     def dismiss(self, status: int, text: str = "", orderly: bool = True) -> None:
@@ -156,16 +156,16 @@ class Members:
                 print(text, file=sys.stderr, flush=True)
                 self.mail.abort(status)
             self.mail.send(self.ranks, "stop")
-            self.mail.flush(GOODBYE)
+            self.mail.flush(GOODBYE_SECONDS)
             if status:
-                leave_within(2 * GOODBYE)
+                leave_within(2 * GOODBYE_SECONDS)
             return
         self._kill(still)
         self.mail.send(self.ranks, "stop")
         for last in (False, True):
-            until = time.monotonic() + GOODBYE
+            until = time.monotonic() + GOODBYE_SECONDS
             while self._alive() and time.monotonic() < until:
-                self.mail.receive(STRAGGLERS)
+                self.mail.receive(STRAGGLER_SECONDS)
             if not last:
                 self._kill(self._alive())
         if self._alive():
@@ -211,9 +211,9 @@ class Members:
             return
         first, other = next(iter(others.items()))
         off = first.apart(its)
-        if not off <= FAR:
+        if not off <= FAR_APART:
             raise UserError(f"{rank} ({its.on}) computes something else than {other} ({first.on}): the same calculation is "
-                            f"{off:.2g} off, more than {FAR:g}: use the same packages and the same world on all hosts")
+                            f"{off:.2g} off, more than {FAR_APART:g}: use the same packages and the same world on all hosts")
         self.say(f"{rank} computes on {its.on}, {other} on {first.on}: the same calculation differs by {off:.2g}. The run "
                  "goes on; but who plays an episode decides its last digits, so that another start may give others")
 
@@ -221,13 +221,14 @@ class Members:
         """Who should have said something by now? Only time in which rank 0 has listened counts."""
         now = time.monotonic()
         for rank in self.present:
-            if rank.capacity and not rank.silent and now - max(rank.heard, self._listening) > SILENT:
+            if rank.capacity and not rank.silent and now - max(rank.heard, self._listening) > SILENT_SECONDS:
                 rank.silent = True
                 self._gone.append((rank.number, False))
                 self.say(f"{rank} has said nothing for {now - rank.heard:.0f} s: others play its episodes")
-        if self.present and all(rank.silent and now - max(rank.heard, self._listening) > DESERTED for rank in self.present):
-            raise NoWorkersLeft(f"no worker rank has said anything for {DESERTED:.0f} s: see what holds the hosts up, then "
-                                "run the same command again to go on")
+        if self.present and all(rank.silent and now - max(rank.heard, self._listening) > DESERTED_SECONDS
+                                for rank in self.present):
+            raise NoWorkersLeft(f"no worker rank has said anything for {DESERTED_SECONDS:.0f} s: see what holds the hosts "
+                                "up, then run the same command again to go on")
 
     def _lose(self, rank: Rank, why: str, detail: str = "") -> None:
         if rank.lost:

@@ -7,11 +7,11 @@ import contextlib
 from collections import Counter, deque
 from collections.abc import Iterator
 
-DEADLY = 3
+DEADLY_RANKS = 3
 """A task that has ended so many ranks is not tried again."""
-OVERDUE = 1.5
+OVERDUE_FACTOR = 1.5
 """A task held for so many times the longest one known is taken to be stuck."""
-GROWTH = 1.5
+GROWTH_FACTOR = 1.5
 """A task that has run for a while is expected to take so many times that while: lengths vary widely."""
 
 
@@ -117,8 +117,8 @@ class Schedule:
         """Whether a copy on a rank of pace ``copier`` likely ends first, given the ``age`` on one of pace ``holder``."""
         if not self._pace.mean:
             return False
-        length = max(self._pace.mean, GROWTH * age / holder)  # expected, at pace 1
-        return age < (holder - copier) * length or age / holder > OVERDUE * self._pace.longest
+        length = max(self._pace.mean, GROWTH_FACTOR * age / holder)  # expected, at pace 1
+        return age < (holder - copier) * length or age / holder > OVERDUE_FACTOR * self._pace.longest
 
     def finish(self, rank: int, index: int, now: float) -> bool:
         """``rank`` has answered; whether it is the first to do so."""
@@ -144,7 +144,7 @@ class Schedule:
             del holders[rank]
             if died:
                 self._deaths[index] += 1
-                if self._deaths[index] >= DEADLY:
+                if self._deaths[index] >= DEADLY_RANKS:
                     deadly = index
             if not holders:
                 del self._holders[index]

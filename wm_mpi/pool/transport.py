@@ -24,11 +24,11 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.launch import survives
 from wm_mpi.core.launched import launched_size
 
-SHORTEST, LONGEST = 0.0002, 0.02
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.0002, 0.02
 """Pauses between two looks at the mailbox (seconds)."""
-TOGETHER = 300
+JOIN_SECONDS = 300
 """Ranks that have not joined in MPI within so long give up, by SIGALRM (seconds)."""
-AT_A_TIME = 16
+SENDS_PER_LOOK = 16
 """Sends under way that are looked after at a time: a broadcast to a thousand ranks must not slow down what follows."""
 
 
@@ -71,7 +71,7 @@ class Mail:
         _without_finalize()
         # A rank that ends before it joins leaves the others waiting in MPI for ever under ULFM; no Python code runs there.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(TOGETHER)
+        signal.alarm(JOIN_SECONDS)
         from mpi4py import MPI
 
         signal.alarm(0)
@@ -83,7 +83,7 @@ class Mail:
         self._comm = MPI.COMM_WORLD.Dup()
         self._comm.Set_errhandler(MPI.ERRORS_RETURN)
         self._sending: deque[tuple[int, Any, bytes]] = deque()
-        self._pause = SHORTEST  # grows while nothing comes, from one call to the next
+        self._pause = SHORTEST_PAUSE_SECONDS  # grows while nothing comes, from one call to the next
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         self.survives = survives()
         self.dead: set[int] = set()
@@ -92,7 +92,7 @@ class Mail:
     def send(self, ranks: Iterable[int], kind: str, content: Any = None) -> None:
         """Begin to send to each of ``ranks``, without waiting; what goes to dead ranks is dropped."""
         data = pickle.dumps((kind, content), pickle.HIGHEST_PROTOCOL)
-        self._pause = SHORTEST
+        self._pause = SHORTEST_PAUSE_SECONDS
         for rank in ranks:
             if rank not in self.dead:
                 with self._noticing(rank):
@@ -107,7 +107,7 @@ class Mail:
             dead = len(self.dead)
             with self._noticing(source):
                 if self._comm.Iprobe(self._mpi.ANY_SOURCE if source is None else source, self._mpi.ANY_TAG, status):
-                    self._pause = SHORTEST
+                    self._pause = SHORTEST_PAUSE_SECONDS
                     data = bytearray(status.Get_count(self._mpi.BYTE))
                     self._comm.Recv([data, self._mpi.BYTE], status.Get_source(), status.Get_tag())
                     return Message(status.Get_source(), *pickle.loads(data))
@@ -116,14 +116,14 @@ class Mail:
                 return None
             self._progress()
             time.sleep(min(self._pause, left))
-            self._pause = min(self._pause * 1.5, LONGEST)
+            self._pause = min(self._pause * 1.5, LONGEST_PAUSE_SECONDS)
 
     def flush(self, timeout: float) -> None:
         """Wait until everything has been sent, or ``timeout`` seconds are over."""
         until = time.monotonic() + timeout
         while self._sending and time.monotonic() < until:
             self._progress()
-            time.sleep(SHORTEST)
+            time.sleep(SHORTEST_PAUSE_SECONDS)
 
     def abort(self, status: int) -> None:
         """End the whole job at once. Only where the launcher has no fault tolerance: with it, Open MPI's mpirun hangs."""
@@ -133,7 +133,7 @@ class Mail:
 
     def _progress(self) -> None:
         """Forget what has been delivered, some at a time; the buffers of what has not must stay."""
-        for _ in range(min(AT_A_TIME, len(self._sending))):
+        for _ in range(min(SENDS_PER_LOOK, len(self._sending))):
             rank, request, data = self._sending.popleft()
             with self._noticing(rank):
                 if not request.Test():

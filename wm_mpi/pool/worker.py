@@ -10,11 +10,11 @@ from wm_mpi.core.errors import EXIT_NO_WORKERS, account
 from wm_mpi.pool.interface import Indexed, Worker
 from wm_mpi.pool.transport import Mail, ManagerLost, Message, here, kill
 
-ORPHANED = 900.0
+ORPHANED_SECONDS = 900.0
 """A rank that has not heard of rank 0 for so long ends: it speaks once a minute (seconds)."""
-WORDS = 10_000
+FAULT_CHARACTERS = 10_000
 """A fault is told in the last so many characters: rank 0 must never wait for half of a long message."""
-BEAT = 2.0
+BEAT_SECONDS = 2.0
 """A rank that plays says something at least so often, if only that it lives (seconds)."""
 
 
@@ -34,7 +34,7 @@ def serve(mail: Mail, build: Callable[[], Worker], within: Callable[[], contextl
         except ManagerLost:
             raise
         except Exception as error:
-            mail.send([0], "failed", account(error)[0][-WORDS:])
+            mail.send([0], "failed", account(error)[0][-FAULT_CHARACTERS:])
             orders.wait("stop")
     except ManagerLost:
         if mail.rank == min(set(range(mail.size)) - mail.dead):  # one voice
@@ -69,7 +69,7 @@ class _Orders:
         message = self.mail.receive(timeout, source=0)
         if message is not None:
             self._heard = time.monotonic()
-        elif time.monotonic() - self._heard > ORPHANED:
+        elif time.monotonic() - self._heard > ORPHANED_SECONDS:
             raise ManagerLost
         if message is not None and message.kind == "kill":
             kill(message.content)
@@ -80,7 +80,7 @@ class _Orders:
     def wait(self, kind: str) -> Message | None:
         """The next message of a kind, skipping what is left of a run before; None once rank 0 says stop."""
         while not self.stopped:
-            message = self.next(timeout=BEAT)
+            message = self.next(timeout=BEAT_SECONDS)
             self.beat()
             if message is not None and message.kind == kind:
                 return message
@@ -93,7 +93,7 @@ class _Orders:
 
     def beat(self) -> None:
         """Say that this rank lives, if it has long been silent."""
-        if time.monotonic() - self._said > BEAT:
+        if time.monotonic() - self._said > BEAT_SECONDS:
             self.say("beat", None)
 
 
@@ -112,7 +112,7 @@ class _Mailbox:
         self._look(0.0)
         began = time.perf_counter()
         while wait and not self._tasks and not self._ended:
-            self._look(BEAT)
+            self._look(BEAT_SECONDS)
             self._orders.beat()
         if wait:
             self._since += time.perf_counter() - began

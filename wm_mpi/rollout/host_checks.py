@@ -17,16 +17,16 @@ from wm_mpi.core.machine import available_memory, cores
 from wm_mpi.core.provenance import PACKAGES, environment
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.pool import FAR, Arithmetic, Indexed, Tasks
+from wm_mpi.pool import FAR_APART, Arithmetic, Indexed, Tasks
 from wm_mpi.rollout.worker import Rollout, Task, make_policy
 
 Status = Literal["ok", "warning", "FAIL"]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 PROBE = ".wm_mpi-probe"
 """A file that rank 0 puts into the output directory for the others to see."""
-COMPILING = 20.0
+COMPILED_SECONDS = 20.0
 """A rank that took so long to its first frame has compiled the engine (seconds)."""
-SLOW = 1.5
+SLOW_FACTOR = 1.5
 """A rank so many times slower than the median is worth a line."""
 
 
@@ -198,7 +198,7 @@ def _speed(host: str, ranks: list[Facts]) -> Finding:
     median, slowest = float(np.median(list(rates.values()))), min(rates, key=lambda rank: rates[rank])
     text = (f"{host}: {sum(rates.values()):,.0f} frames per second, {median:,.0f} a rank, slowest rank {slowest} with "
             f"{rates[slowest]:,.0f}; {ranks[0].cpu}")
-    if rates[slowest] * SLOW < median:
+    if rates[slowest] * SLOW_FACTOR < median:
         return Finding("warning", "speed", text, "look what else runs on this host: top")
     return Finding("ok", "speed", text)
 
@@ -216,7 +216,7 @@ def _alike(facts: Sequence[Facts]) -> Finding:
     if len(kinds) > 1:
         off = max(kinds[0].arithmetic.apart(each.arithmetic) for each in kinds[1:])
         text = f"{len(kinds)} kinds: {'; '.join(f'{each.arithmetic.on} (rank {each.rank})' for each in kinds)}"
-        if not off <= FAR:
+        if not off <= FAR_APART:
             return Finding("FAIL", "processors", f"{text}: the same calculation is {off:.2g} off, so that es will stop",
                            "the same packages and the same world on all hosts")
         return Finding("warning", "processors", f"{text}: the same calculation differs by {off:.2g}",
@@ -236,7 +236,7 @@ def _shared(facts: Sequence[Facts]) -> Finding:
 def _start(facts: Sequence[Facts]) -> Finding:
     slowest = max(facts, key=lambda each: each.start_seconds)
     text = f"first frame after {slowest.start_seconds:.1f} s on rank {slowest.rank} on {slowest.host}"
-    if slowest.start_seconds > COMPILING:
+    if slowest.start_seconds > COMPILED_SECONDS:
         return Finding("warning", "engine cache", f"{text}: the engine was compiled",
                        "nothing if it was the first time; else let WM_MPI_CACHE name a directory that stays")
     return Finding("ok", "engine cache", text)

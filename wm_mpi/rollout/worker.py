@@ -20,7 +20,7 @@ from wm_mpi.world.policy import LinearPolicy, Policy, WorldPolicy
 
 TOY_PARAMETERS = length(OBSERVATIONS)
 """Length of the toy's parameter vector."""
-TRIED = 4
+SAMPLE_FRAMES = 4
 """Frames in which a rank shows what it computes."""
 
 
@@ -97,7 +97,7 @@ class Rollout:
         for slot in range(self.capacity):
             self._policy.assign(slot, generator(22, slot).normal(0, 0.1, self._policy.parameters), slot)
         said: list[float] = []
-        for _ in range(TRIED):
+        for _ in range(SAMPLE_FRAMES):
             actions = self._policy.act(frames)
             said += actions.ravel().tolist()
             observations, _, terminated, truncated, _ = self._env.step(actions)

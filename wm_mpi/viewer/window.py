@@ -13,9 +13,9 @@ from wm_mpi.viewer.drawing import SIZE, Board  # noqa: E402
 from wm_mpi.viewer.keyboard import follow  # noqa: E402
 from wm_mpi.viewer.session import Drive, Sight  # noqa: E402
 
-FPS = 50
+FRAMES_PER_SECOND = 50
 """The environment's own frames per second."""
-REST = 75
+REST_FRAMES = 75
 """An episode's last picture stands still for so long (frames)."""
 ARROWS = (pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN)
 
@@ -46,7 +46,7 @@ class Window:
         self._wheel = (0.0, 0.0, 0.0)
         self._open, self._paused = True, False
         self._number = -1
-        self._rest = REST
+        self._rest = REST_FRAMES
         self._next()
 
     def run(self) -> None:
@@ -55,7 +55,7 @@ class Window:
         try:
             while self._open:
                 self.tick()
-                clock.tick(FPS)
+                clock.tick(FRAMES_PER_SECOND)
         finally:
             pygame.display.quit()
 
@@ -100,7 +100,7 @@ class Window:
         self._number += 1
         self._seed = self._seeds[self._number % len(self._seeds)]
         self.sight = self._car.reset(self._seed)
-        self._rest, self._wheel = REST, (0.0, 0.0, 0.0)
+        self._rest, self._wheel = REST_FRAMES, (0.0, 0.0, 0.0)
 
     def _draw(self, note: str) -> None:
         picture = self._board.draw(self.sight, f"track {self._seed.track}", note)

@@ -15,15 +15,15 @@ from wm_mpi.world.graph import build_encoder
 from wm_mpi.world.policy import open_session, run_encoder
 from wm_mpi.world.quantize import Deviation, Weights, activation_peaks, beyond, deviation, equalise, prune, quantise, refit
 
-CALIBRATION = 4096
+CALIBRATION_FRAMES = 4096
 """Frames to calibrate on."""
-JUDGED = 1024
+JUDGED_FRAMES = 1024
 """Other frames, to check with."""
-PAINTED = 4
+FRAMES_PER_PAINTED = 4
 """Every so many calibration frames one is shown again with the edge of the field across it."""
 MIXTURES = (4, 1, 3, 2)
 """Convolutions that may stay in fp32, one at a time, the one that costs least time first."""
-BATCH = 16
+BATCH_FRAMES = 16
 """Frames of a call when speed is measured: what a rank has."""
 MEASURED_SECONDS = 0.3
 """For so long (seconds)."""
@@ -51,7 +51,7 @@ class Rounded:
         return build_encoder(self.vae, self.integers).SerializeToString()
 
 
-def two_samples(data: Dataset, seen: int = CALIBRATION, judged: int = JUDGED, swap: bool = False,
+def two_samples(data: Dataset, seen: int = CALIBRATION_FRAMES, judged: int = JUDGED_FRAMES, swap: bool = False,
                 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Frames of even and of odd episodes, at most ``seen`` and ``judged`` at random moments, uint8 [N,64,64,3].
 
@@ -95,7 +95,7 @@ def round_encoder(vae: Weights, seen: npt.NDArray[np.uint8], held_out: npt.NDArr
     silent at the field's edge too, which is a fifth slower; then, with ``mixtures``, with one convolution in fp32.
     """
     exact = run_encoder(build_encoder(vae).SerializeToString())
-    frames = np.concatenate([seen, seen[:, :, ::-1], edged(seen[::PAINTED])])
+    frames = np.concatenate([seen, seen[:, :, ::-1], edged(seen[::FRAMES_PER_PAINTED])])
     said, expected = exact(frames), exact(held_out)
     peaks = activation_peaks(said)
     heard = activation_peaks({name: value[:2 * len(seen)] for name, value in said.items()})
@@ -126,7 +126,7 @@ def frames_per_second(graph: bytes, frames: npt.NDArray[np.uint8]) -> float:
     """How fast an encoder is on one core, in batches of 16, by the median call; both of this thread's time,
     so that other programs on the machine count little.
     """
-    session, feed = open_session(graph), {"frames": frames[:BATCH]}
+    session, feed = open_session(graph), {"frames": frames[:BATCH_FRAMES]}
     took: list[float] = []
     while sum(took) < MEASURED_SECONDS:
         began = time.thread_time()

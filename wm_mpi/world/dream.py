@@ -20,7 +20,7 @@ from wm_mpi.world.policy import WorldPolicy
 Frames = npt.NDArray[np.uint8]
 DREAM = 2018
 """Sets a dream's own draws apart from everything else that a track's seed decides."""
-BEGINNING = 50
+ENDLESS_FRAMES = 50
 """Frames in which no dream ends, for no episode does: laps and the field's edge are further away. M, whose memory is still
 empty, cannot know; trained shortly it gave some first frames an even chance of the end."""
 
@@ -115,7 +115,7 @@ class DreamVector(VectorEnv):
             here[running] = there[running]
         self._paint(running)
         self._steps += running
-        terminated = running & (forecast.termination > 0) & (self._steps > BEGINNING)
+        terminated = running & (forecast.termination > 0) & (self._steps > ENDLESS_FRAMES)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
         self._ended |= terminated | truncated
         return self._frames.copy(), np.where(running, forecast.reward, 0).astype(np.float64), terminated, truncated, {}

@@ -31,13 +31,13 @@ from wm_mpi.viewer.web.visit import Viewer
 PAGE = {"/": ("page.html", "text/html; charset=utf-8"), "/page.css": ("page.css", "text/css; charset=utf-8"),
         "/page.js": ("page.js", "text/javascript; charset=utf-8")}
 DRIVE = "/drive"
-LONGEST = 270
+ORIGIN_CHARACTERS = 270
 """Of an origin: a host has at most 253 characters."""
 MOST_ORIGINS = 100
 """Of so many refused origins it is said that they were."""
 MOST_VIEWERS = 32
 """Each has a car of its own: 10 to 40 MB, and up to half a core."""
-SILENCE = 10.0
+PING_SECONDS = 10.0
 """A visitor whose page does not answer a ping for so long has gone (seconds)."""
 M_ARENA_MAX = -8
 """In glibc's malloc.h."""
@@ -109,8 +109,8 @@ def open_server(source: Source, port: int, host: str, origins: Sequence[str] = (
     logger.propagate = False
     desk = _Desk(source, origins, prefix)
     return serve_websockets(desk.receive, sock=listening, process_request=desk.answer, compression=None, logger=logger,
-                            max_size=MESSAGE_BYTES, server_header="wm_mpi", ping_interval=SILENCE, ping_timeout=SILENCE,
-                            close_timeout=2)
+                            max_size=MESSAGE_BYTES, server_header="wm_mpi", ping_interval=PING_SECONDS,
+                            ping_timeout=PING_SECONDS, close_timeout=2)
 
 
 class _Desk:
@@ -151,7 +151,7 @@ class _Desk:
 
     def _stranger(self, headers: Headers) -> str:
         """The sentence on a page that is not ours; said here, too, once for each origin."""
-        origin = ", ".join(headers.get_all("Origin"))[:LONGEST]
+        origin = ", ".join(headers.get_all("Origin"))[:ORIGIN_CHARACTERS]
         fix = "" if origin_of(origin) is None else f": if that is a proxy of yours, give watch --origin {quoted(origin)}"
         sentence = f"pages of {origin} may not drive here{fix}"
         if sentence not in self._refused and len(self._refused) < MOST_ORIGINS:

@@ -16,15 +16,15 @@ from wm_mpi.viewer.session import DreamDrive, Sight
 from wm_mpi.viewer.web.controls import Wishes, read
 from wm_mpi.viewer.web.source import Source, caption
 
-FRAMES_A_SECOND = 50
+FRAMES_PER_SECOND = 50
 """The environment's own pace."""
-WINDOW = 3
+PICTURES_UNDER_WAY = 3
 """Pictures on their way at most; those that a slow visitor has no time for are never made."""
-PATIENCE = 5.0
+UNSEEN_SECONDS = 5.0
 """A car that nobody looks at (a page in the background draws nothing) drives on for so long (seconds)."""
-MESSAGES_A_FRAME = 8
+MESSAGES_PER_FRAME = 8
 """A visitor who talks more than this must wait for the next frame."""
-REST = 1.5
+REST_SECONDS = 1.5
 """The end of an episode stands still for so long (seconds)."""
 
 
@@ -67,7 +67,7 @@ class Viewer:
     def _listen(self) -> None:
         """Heed messages until the next frame is due, also then those that are here already, but not for ever."""
         heeded = 0
-        while (wait := self._wait()) is None or wait > 0 or heeded < MESSAGES_A_FRAME:
+        while (wait := self._wait()) is None or wait > 0 or heeded < MESSAGES_PER_FRAME:
             try:
                 self._heed(read(self._line.recv(None if wait is None else max(0.0, wait))))
                 heeded += 1
@@ -77,7 +77,7 @@ class Viewer:
     def _wait(self) -> float | None:
         """Until the next frame is due (seconds); None while the car stands still."""
         now = time.monotonic()
-        looked_at = not self._owed or now - self._sent_at < PATIENCE
+        looked_at = not self._owed or now - self._sent_at < UNSEEN_SECONDS
         return self._due - now if looked_at and not self._wishes.paused else None
 
     def _heed(self, wanted: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ class Viewer:
         elif wishes.step and wishes.paused:
             self._tick()
         wishes.step = wishes.restart = False
-        if self._owed and self._sent - wishes.drawn < WINDOW:
+        if self._owed and self._sent - wishes.drawn < PICTURES_UNDER_WAY:
             self._show()
 
     def _begin(self) -> None:
@@ -111,7 +111,7 @@ class Viewer:
             self._car.temperature = self._wishes.temperature
         self._car.advance(self._visitors_action())
         self._show()
-        pause = REST if self._car.ended else 1 / (FRAMES_A_SECOND * self._wishes.speed)
+        pause = REST_SECONDS if self._car.ended else 1 / (FRAMES_PER_SECOND * self._wishes.speed)
         self._due = max(self._due + pause, time.monotonic())  # a machine that is too slow owes nothing
 
     def _visitors_action(self) -> tuple[float, ...] | None:
@@ -124,7 +124,7 @@ class Viewer:
 
     def _show(self) -> None:
         """Send a picture, unless the visitor has not drawn the ones before: then the newest one follows when it has."""
-        self._owed = self._sent - self._wishes.drawn >= WINDOW
+        self._owed = self._sent - self._wishes.drawn >= PICTURES_UNDER_WAY
         if self._owed:
             return
         self._sent, self._sent_at = self._sent + 1, time.monotonic()
