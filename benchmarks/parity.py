@@ -154,7 +154,7 @@ def main() -> None:
     """Compare, and print a table and a JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="1000:1050", help="track seeds A:B (default 1000:1050)")
-    parser.add_argument("--frames", type=int, default=1000, help="frames an episode at most (default 1000)")
+    parser.add_argument("--frames", type=int, default=1000, help="frames per episode at most (default 1000)")
     parser.add_argument("--world", type=found, help="a world, for latents and whole episodes")
     parser.add_argument("--run", type=found, help="an es run, whose champion drives whole episodes too")
     parser.add_argument("--episodes", type=int, default=8, help="whole episodes a policy (default 8; 12 s each)")

@@ -220,7 +220,7 @@ def start_up(world: str, width: int) -> dict[str, float]:
 
 
 def ranks(options: argparse.Namespace) -> dict[int, float]:
-    """Frames a second in all, by the number of worker ranks; each plays the same number of frames."""
+    """Frames per second in all, by the number of worker ranks; each plays the same number of frames."""
     rates = {}
     for workers in range(1, options.ranks + 1):
         with tempfile.NamedTemporaryFile("r", suffix=".json", encoding="utf-8") as answer:

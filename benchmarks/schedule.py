@@ -20,7 +20,7 @@ STUCK = float("inf")
 
 def play(lengths: list[float], paces: list[float], capacity: int = 1, pace: Pace | None = None,
          dies: dict[int, float] | None = None) -> tuple[float, int]:
-    """(time, hand-outs) of a run on ranks 1, 2, ... of given paces; rank r stands still for ever from ``dies[r]`` on."""
+    """(time, hand-outs) of a run on ranks 1, 2, ... of given paces; rank r stands still forever from ``dies[r]`` on."""
     schedule = Schedule(len(lengths), pace or Pace())
     playing: dict[int, int] = {rank: 0 for rank in range(1, len(paces) + 1)}
     events: list[tuple[float, int, int]] = []

@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", type=found, default="carracing", help="a world (default: the one in the package)")
     parser.add_argument("--episodes", type=int, default=10_000, help="episodes in all (default 10000)")
-    parser.add_argument("--max-frames", type=int, default=50, help="frames an episode (default 50)")
+    parser.add_argument("--max-frames", type=int, default=50, help="frames per episode (default 50)")
     parser.add_argument("--width", type=int, default=16, help="episodes in lock-step (default 16)")
     options = parser.parse_args()
     rollout = make_rollout(EnvSpec("fast", options.max_frames), options.world, options.width, deterministic=False)

@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/from_nothing"), help="holds frames/ and latents/")
     parser.add_argument("--precision", default="float32", help="float32, mixed_bfloat16 or mixed_float16")
     parser.add_argument("--devices", type=int, default=1, help="GPUs that share each batch (count)")
-    parser.add_argument("--batch-size", type=int, default=100, help="frames or sequences a step (count)")
+    parser.add_argument("--batch-size", type=int, default=100, help="frames or sequences per step (count)")
     parser.add_argument("--sequence", type=int, default=999, help="longest sequence (steps)")
     parser.add_argument("--v-steps", type=int, default=30, help="steps of V to time (count)")
     parser.add_argument("--m-steps", type=int, default=3, help="steps of M to time (count)")

@@ -25,7 +25,7 @@
 #   --detach             create the VM and leave
 #   --delete             delete the VM of this run and leave; the bucket keeps everything
 #
-# Exit status: 0 done, 2 bad input, 75 stopped or out of hours (run the same command again to go on, with more --hours),
+# Exit status: 0 done, 2 bad input, 75 stopped or out of hours (run the same command again to continue, with more --hours),
 # 130 Ctrl-C, 1 what needs a look; when the run itself failed, its own.
 set -euo pipefail
 
@@ -270,7 +270,7 @@ ended() {
     if [ -n "$armed" ] && [ "$status" != 129 ]; then
         say "stopping: the VM checkpoints, saves and goes (Compute Engine gives it half a minute)"
         [ -z "$creating" ] || nap 10 # it shows up a moment later
-        if delete_vms; then say "nothing is running; the same command goes on" && results; else status=1; fi
+        if delete_vms; then say "nothing is running; the same command continues" && results; else status=1; fi
     fi
     rm -r "$work"
     exit "$status"
@@ -346,12 +346,12 @@ watch() {
                 yes:done) [ "$job" != "$this_job" ] || finish ;;
                 yes:* | no:limit) ;;
                 no:stopped)
-                    say "someone stopped the VM; its results are saved, the same command goes on"
+                    say "someone stopped the VM; its results are saved, the same command continues"
                     leave 75
                     ;;
                 *)
                     was_preempted || die "the VM is gone, and was not preempted: its hours are over, someone deleted it, or it \
-never came up. The same command goes on from what is in the bucket" 1
+never came up. The same command continues from what is in the bucket" 1
                     say "$status_vm was preempted"
                     ;;
             esac

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All of C's training on one big machine, cloud or not: check the machine, train with CMA-ES on every core, judge the
-# champion. Running it again goes on where it stopped.
+# champion. Running it again continues where it stopped.
 #
 #   WORLD=runs/world OUT=runs/es bash jobs/gce_train.bash [flags of python -m wm_mpi.es]
 #   WORLD=runs/world bash jobs/gce_train.bash --generations 300 --seed 1

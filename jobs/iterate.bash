@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One more turn of the wheel (the paper, section 5.1): the champion of a run collects, straying from its way; V and M are
 # trained on with old and new data; its weights are refitted to the new latents; and C's training goes on from there.
-# Running it again goes on where it stopped.
+# Running it again continues where it stopped.
 #
 #   FROM=runs/from_nothing bash jobs/iterate.bash [flags of es]
 #   FROM=runs/from_nothing.2 bash jobs/iterate.bash     and so on

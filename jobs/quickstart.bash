@@ -4,7 +4,7 @@
 #   bash jobs/quickstart.bash                    C alone, in V and M as they come with the package
 #   FROM_NOTHING=1 bash jobs/quickstart.bash     the whole pipeline, small: first episodes, V and M too
 #
-# Everything goes to OUT; running it again goes on where it stopped.
+# Everything goes to OUT; running it again continues where it stopped.
 #   OUT    directory (default: runs/quickstart, from nothing runs/from_nothing)
 #   RANKS  MPI ranks for playing (default: cores + 1, rank 0 only waits)
 #   SEED   seed of everything (default 0)

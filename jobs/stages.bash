@@ -1,4 +1,4 @@
-# Sourced by gce_train.bash, gpu_jobs.bash and slurm/, in the root of the clone: an environment, a headline a stage, and
+# Sourced by gce_train.bash, gpu_jobs.bash and slurm/, in the root of the clone: an environment, a headline per stage, and
 # commands that can be stopped. What the caller offers its users:
 #   WM_VENV  a virtual environment to use, or to make. Without it: the environment that is active, if it has the packages
 #            (a container, a venv, conda, modules), or else .venv in the clone, made if missing.
@@ -51,7 +51,7 @@ run() {
     child=""
     # Above 128 it died of the signal before it could answer; what was finished is on disk all the same.
     if [ -n "$stopped" ] && { [ "$status" = 0 ] || [ "$status" = 75 ] || [ "$status" -gt 128 ]; }; then
-        echo "== stopped: run the same command again to go on"
+        echo "== stopped: run the same command again to continue"
         exit 75
     fi
     return "$status"

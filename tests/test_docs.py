@@ -81,3 +81,25 @@ def test_the_readmes_tables_agree_with_the_pages_they_come_from(heading: str, pa
     for row in rows:
         figures = "|".join(row.replace("*", "").split("|")[2:])
         assert figures in there, f"README's row {row} is not in {page}"
+
+
+def test_the_design_says_where_things_are_decided() -> None:
+    """Each row of its table names a file, and names in it that are there."""
+    table = prose_with_code("docs/design.md").partition("## Where it is decided")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*) \|$", table, flags=re.M)[1:]
+    assert len(rows) >= 10
+    for what, where in rows:
+        named = re.findall(r"`([^`]+)`", where)
+        assert (ROOT / named[0]).is_file(), what
+        text = ""
+        for name in named:
+            if "/" in name:
+                assert (ROOT / name).is_file(), f"{what}: there is no {name}"
+                text = (ROOT / name).read_text(encoding="utf-8")
+            elif "." not in name:
+                assert re.search(rf"\b{name}\b", text), f"{what}: {name} is not in its file"
+
+
+def prose_with_code(page: str) -> str:
+    """A page as it is."""
+    return (ROOT / page).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The engine in the place of Gymnasium's CarRacing-v3: odd actions, attributes, render modes, other processes."""
+"""The engine instead of Gymnasium's CarRacing-v3: odd actions, attributes, render modes, other processes."""
 
 import copy
 import math

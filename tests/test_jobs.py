@@ -347,7 +347,7 @@ echo one >checkpoint/000001.ckpt
 
 
 def on_a_vm(cloud: Cloud, job: str, *arguments: str, clock: bool = True, **plan: object) -> dict[str, str]:
-    """Let a VM go its way to its end, with ``job``, lines of bash, in the place of the training; gives its last status.
+    """Let a VM go its way to its end, with ``job``, lines of bash, instead of the training; gives its last status.
 
     It is a container to the VM, so all the rest is real: its script, and its time unless ``clock``.
     """

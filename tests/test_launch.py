@@ -199,7 +199,7 @@ def test_ctrl_c_at_a_terminal(at_a_terminal: tuple[Terminal, Path]) -> None:
     terminal, run = at_a_terminal
     os.write(terminal.terminal, b"\x03")
     status, said = terminal.end()
-    assert status == 130 and "interrupted: run the same command again to go on" in said
+    assert status == 130 and "interrupted: run the same command again to continue" in said
     assert "SIGUSR1" not in said and "MPI_ABORT" not in said
     done = len(metrics(run))
     again = wm("es", *ENDLESS, "--generations", done + 1, "--out", run).stdout

@@ -50,7 +50,7 @@ from wm_mpi.viewer.web.visit import PICTURES_UNDER_WAY
 from wm_mpi.world.policy import GraphPolicy
 
 ENOUGH = 25
-"""Frames a second that a visitor must see."""
+"""Frames per second that a visitor must see."""
 
 
 class Toy(DreamDrive):

@@ -28,9 +28,10 @@ RANKED = {name: "(MPI)" in purpose for name, purpose, _ in COMMANDS}
 STATUSES = ((0, "done, also when there was nothing left to do"),
             (1, "a bug, with traceback; a task that ended three ranks; doctor found what will fail"),
             (EXIT_BAD_INPUT, "bad input or environment, said in one sentence"),
-            (EXIT_NO_WORKERS, "no worker rank is left: the same command goes on"),
-            (EXIT_STOPPED, "stopped by SIGTERM, SIGUSR1 or a closed terminal; rank 0 was killed: the same command goes on"),
-            (EXIT_INTERRUPTED, "interrupted (Ctrl-C): the same command goes on"))
+            (EXIT_NO_WORKERS, "no worker rank is left: the same command continues"),
+            (EXIT_STOPPED, "stopped by SIGTERM, SIGUSR1 or a closed terminal; rank 0 was killed: the same command "
+                           "continues"),
+            (EXIT_INTERRUPTED, "interrupted (Ctrl-C): the same command continues"))
 
 
 def main(arguments: list[str]) -> int:

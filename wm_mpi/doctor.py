@@ -102,8 +102,8 @@ def stopping() -> Finding:
     """What Ctrl-C and SIGTERM will do."""
     if launched_size() > 1 and STATUS_FILE not in os.environ:
         return Finding("warning", "stopping", "plain mpirun: Ctrl-C and SIGTERM kill all ranks within a second or two, most "
-                       "often with status 1; more ranks than cores are refused", "wm-mpi launch in the place of mpirun")
-    return Finding("ok", "stopping", "Ctrl-C, SIGTERM and SIGUSR1 stop a run in order, the same command goes on")
+                       "often with status 1; more ranks than cores are refused", "wm-mpi launch instead of mpirun")
+    return Finding("ok", "stopping", "Ctrl-C, SIGTERM and SIGUSR1 shut a run down cleanly, the same command continues")
 
 
 def _version_of(program: str) -> str:
@@ -161,8 +161,8 @@ def survival(pool: Pool) -> Finding:
     if pool.workers == 1:
         return Finding("ok", "survival", "one rank plays: if it dies, run the same command again")
     if not survives():
-        return Finding("warning", "survival", "the death of a rank ends the job (and running it again goes on)",
-                       f"wm-mpi launch in the place of mpirun, with Open MPI {'.'.join(map(str, TELLING))} or later "
+        return Finding("warning", "survival", "the death of a rank ends the job (and running it again continues)",
+                       f"wm-mpi launch instead of mpirun, with Open MPI {'.'.join(map(str, TELLING))} or later "
                        "(pip install 'wm_mpi[mpi]')")
     seconds = pool.drill()
     if seconds is None:

@@ -2,7 +2,7 @@
 #   OUT           folder of everything that the jobs read and write (runs/slurm); on a file system that all nodes see
 #   SEED          seed of everything (0)
 #   PRESET        paper, laptop or smoke: every default at once (paper)
-#   MAX_RESTARTS  how often a job may go back into the queue in all (100), so that nothing circles for ever
+#   MAX_RESTARTS  how often a job may go back into the queue in all (100), so that nothing circles forever
 #   WM_VENV       virtual environment to use or to make. Without it: the environment that is active at sbatch, if it has the
 #                 packages (a venv, conda, modules; sbatch hands it on), or else .venv in the clone, made if missing
 #

@@ -115,7 +115,7 @@ def run_command(command: str, config_class: type[Config], main: Callable[[Config
     is not run as ``__main__`` but as the module that the import makes.
 
     0 done, 1 a bug (with traceback), 2 bad input (one sentence), 69 no worker left, 75 stopped by SIGTERM or SIGUSR1 (all
-    that was finished is kept, the same command goes on), 130 interrupted.
+    that was finished is kept, the same command continues), 130 interrupted.
     """
     _heed_signals()
     spell_streams()

@@ -25,7 +25,7 @@ from wm_mpi.core.options import (
 class CollectConfig(EpisodeOptions, Command):
     """Play episodes for first data and store them as HDF5 shards with an index, frames.h5.
 
-    Over MPI: wm-mpi launch -np 3 collect. Running it again goes on where it stopped.
+    Over MPI: wm-mpi launch -np 3 collect. Running it again continues where it stopped.
     """
 
     presets: ClassVar[Presets] = {
@@ -44,12 +44,12 @@ class CollectConfig(EpisodeOptions, Command):
     """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
     exploration: float = 0.0
-    """How far a champion strays: each episode adds smooth noise of a strength drawn between 0 and this to what its
-    controller says, before the squashing (0: not at all; 1 is a good deal)."""
+    """Strength of exploration by a champion: each episode adds smooth noise, of a strength drawn between 0 and this, to the
+    controller's output before the squashing (0: none; 1: strong)."""
     mix: str | None = dataclasses.field(default=None, metadata=changeable())
-    """Directory of an older data set, whose first shards are shown together with the new ones."""
+    """Directory of an older data set, whose first shards the new data set includes by reference."""
     mix_share: float = dataclasses.field(default=0.5, metadata=changeable())
-    """Share of the mixed data set's frames that the older one gives (fraction)."""
+    """Share of the mixed data set's frames that come from the older one (fraction)."""
     shard_episodes: int = 10
     """Consecutive episodes in one shard file (count)."""
     seed: int = 0
@@ -75,13 +75,13 @@ class VaeConfig(TrainingOptions, Command):
     learning_rate: float = dataclasses.field(default=5e-4, metadata=changeable())
     """Adam's step size."""
     epochs: int = dataclasses.field(default=6, metadata=changeable())
-    """Passes over the training frames (count; the paper says 1, its code 10)."""
+    """Passes over the training frames (count; the paper: 1, its code: 10)."""
     parts: int = 1
-    """Parts of a pass, each with a validation and a checkpoint (count; a kill costs at most one)."""
+    """Parts that each pass is cut into; every part ends with a validation and a checkpoint (count)."""
     batch_size: int = 100
-    """Frames a step (count)."""
+    """Frames per step (count)."""
     kl_tolerance: float = 1.0
-    """Free bits of a latent: no pressure on the KL below kl_tolerance x 32 (nats; the paper: 0.5)."""
+    """Free nats per latent: the KL is not penalised below kl_tolerance x 32 (nats; the paper: 0.5)."""
     buffer_frames: int = 16_384
     """Frames shuffled together in memory (count; 12 KiB each)."""
 
@@ -99,7 +99,7 @@ class EncodeConfig(Command):
     out: Out = dataclasses.field(default="runs/latents", metadata=changeable())
     """Directory for latents.h5."""
     batch_size: int = dataclasses.field(default=500, metadata=changeable())
-    """Frames a call (count)."""
+    """Frames per call (count)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class RnnConfig(TrainingOptions, Command):
     out: Out = dataclasses.field(default="runs/rnn", metadata=changeable())
     """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
     steps: int = dataclasses.field(default=2100, metadata=changeable())
-    """Gradient steps in all (count; a multiple of --steps-per-epoch; 0 leaves M as it begins, to see what M is worth)."""
+    """Total gradient steps (count; a multiple of --steps-per-epoch; 0 writes an untrained M)."""
     steps_per_epoch: int = 100
     """Steps between validations and checkpoints (count)."""
     batch_size: int = 32
@@ -148,10 +148,10 @@ class FreezeConfig(Command):
     out: Out = "runs/world"
     """Directory to write: the world."""
     precision: Literal["auto", "int8", "fp32"] = "auto"
-    """Number format of V's convolutions in policy.onnx: int8 is 4 times as fast or more and must pass a gate; auto takes it
-    where it passes, else one convolution in fp32 and the others in int8, else fp32."""
+    """Number format of V's convolutions in policy.onnx. auto: the fastest that passes its gate, of int8, one convolution in
+    fp32 with the others in int8, and fp32; int8: that or an error."""
     force: bool = False
-    """Write the world even if gates fail; the manifest tells which."""
+    """Write the world even if gates fail; the manifest lists them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,23 +179,23 @@ class EsConfig(EpisodeOptions, Command):
     episodes: int = 2
     """Episodes per candidate, on tracks shared by the generation (count)."""
     generations: int = dataclasses.field(default=130, metadata=changeable())
-    """Generations in all (count)."""
+    """Total generations (count)."""
     sigma: float = 0.1
-    """CMA-ES's first step size."""
+    """CMA-ES's initial step size (in units of C's weights)."""
     init: str | None = None
     """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
     stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
     """Stop once the validation mean reaches this return (points)."""
     stuck_frames: int = 100
-    """End a training episode that gained nothing for so many frames (0: never; evaluation never does)."""
+    """End a training episode after this many frames without a gain in return (0: never); evaluation ignores it."""
     eval_every: int = 5
-    """Validate the mean solution every so many generations (count)."""
+    """Generations between validations of the mean solution (count)."""
     eval_episodes: int = 64
     """Validation episodes, on tracks of their own (count)."""
     deterministic: bool = True
-    """Use the mean of z, which scores far better; the paper samples it."""
+    """Use the mean of z instead of sampling it (the paper samples)."""
     seed: int = 0
-    """Seed of everything random in the run (non-negative integer)."""
+    """Seed of every random draw in the run (non-negative integer)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -210,7 +210,7 @@ class RefitConfig(Command):
     world: Out = "runs/world"
     """Directory of the new world."""
     data: Out = "runs/frames"
-    """Directory of collect: episodes on which both worlds look, best those of the champion itself."""
+    """Directory of collect: episodes to fit on, ideally the champion's own."""
     out: Out = "runs/start.h5"
     """File to write (.h5)."""
     old_world: str | None = None
@@ -251,7 +251,8 @@ class EvaluateConfig(Command):
     tracks: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
     """Play exactly the tracks of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
     controller: Literal["mean", "best", "both"] = "mean"
-    """What is judged: the mean of the search distribution (of the best validation), the best single candidate, or both."""
+    """Which controller to judge: the mean of the search distribution at its best validation, the best single candidate, or
+    both."""
     compare: str | None = None
     """Directory of another es run, which plays the same tracks: prints the paired difference with its interval."""
     max_frames: int = 1000
@@ -263,7 +264,7 @@ class EvaluateConfig(Command):
     deterministic: bool | None = None
     """Use the mean of z instead of sampling it, if not as the run did."""
     display: Display = "none"
-    """'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+    """'none' draws in memory; 'xvfb' starts one virtual X server per node; 'screen' uses $DISPLAY."""
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the result as one JSON object to this file."""
 
@@ -289,10 +290,10 @@ class WatchConfig(Command):
     host: str = "127.0.0.1"
     """Address to serve on; 0.0.0.0 lets in whoever can reach this machine."""
     origin: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="URL")] = ()
-    """Also let pages of this origin drive, https://watch.example.org say, where a proxy serves the page under it (again for
-    each further one)."""
+    """Also let pages of this origin drive, such as https://watch.example.org, where a proxy serves the page (repeat the flag
+    for each further origin)."""
     prefix: str = "/"
-    """Where a proxy puts the page, if it passes the whole path on: /user/me/proxy/absolute/8000/ say."""
+    """Path under which a proxy serves the page, if it passes the whole path on, such as /user/me/proxy/absolute/8000/."""
     window: bool = False
     """Open a window: space pauses, the arrow keys drive, n begins the next track, q quits."""
     episodes: int = 1
@@ -302,7 +303,7 @@ class WatchConfig(Command):
     dream: bool = False
     """Drive in M's dream of these tracks, which begins with their real first frame."""
     temperature: float = 1.0
-    """How far a dream strays (above 0): low ones are likely, high ones wild."""
+    """Temperature of M's draws in a dream (above 0): below 1 the likely is favoured, above 1 the unlikely."""
     world: str | None = None
     """Directory of the world, if it is not where the run found it."""
     max_frames: int = 1000
@@ -324,16 +325,16 @@ class ReportConfig(Command):
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE.html")] = None
     """Where to write the page, if not to report.html of the run."""
     png: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
-    """Also write the same in one picture."""
+    """Also write the report as one picture."""
     world: str | None = None
     """Directory of the world, if it is not where the run found it."""
     films: int = 2
-    """Films of so many of the worst and as many of the best test tracks, and dreams (count; 0: none, which is quicker)."""
+    """Test tracks to film, this many of the worst and of the best; dreams too (count; 0: no films)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoctorConfig(Command):
-    """Find out what will go wrong here before a run does: every rank plays for some seconds and tells its facts.
+    """Find what will go wrong here before a run does: every rank plays for some seconds and reports.
 
     Start it as you will start es: wm-mpi launch -np 65 doctor --world WORLD --out runs
     """
@@ -341,7 +342,7 @@ class DoctorConfig(Command):
     presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"seconds": 0.5, "width": 2}}
 
     out: Out = "runs"
-    """Directory in which runs will be: its locks, its room and who sees it are checked."""
+    """Directory that runs will be written to: its locks, free space and visibility to all ranks are checked."""
     world: str | None = SHIPPED
     """Directory or name of the world that es will use."""
     env: Environment = "fast"
@@ -351,4 +352,4 @@ class DoctorConfig(Command):
     seconds: float = 5.0
     """How long ranks play (seconds)."""
     display: Display = "none"
-    """As es will use it: 'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+    """As es will use it: 'none' draws in memory; 'xvfb' starts one virtual X server per node; 'screen' uses $DISPLAY."""

@@ -8,7 +8,7 @@ EXIT_BAD_INPUT = 2
 EXIT_NO_WORKERS = 69
 """EX_UNAVAILABLE: no worker rank is left."""
 EXIT_STOPPED = 75
-"""EX_TEMPFAIL: stopped by a signal, the same command goes on."""
+"""EX_TEMPFAIL: stopped by a signal, the same command continues."""
 EXIT_INTERRUPTED = 130
 
 
@@ -54,9 +54,9 @@ def account(error: BaseException, where: str = "") -> tuple[str, int]:
             return (f"error: this command needs the package {error.name}, which is not installed: "
                     f"pip install {INSTALLED_WITH[error.name]}"), EXIT_BAD_INPUT
         case Stopped():
-            return f"stopped by {error}: run the same command again to go on", EXIT_STOPPED
+            return f"stopped by {error}: run the same command again to continue", EXIT_STOPPED
         case KeyboardInterrupt():
-            return "interrupted: run the same command again to go on", EXIT_INTERRUPTED
+            return "interrupted: run the same command again to continue", EXIT_INTERRUPTED
         case _:
             return where + "".join(traceback.format_exception(error)).rstrip(), EXIT_BUG
 

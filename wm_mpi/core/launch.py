@@ -1,4 +1,4 @@
-"""``wm-mpi launch``: mpirun with the flags that each MPI needs, signals that stop in order, and rank 0's exit status.
+"""``wm-mpi launch``: mpirun with the flags that each MPI needs, signals that shut it down cleanly, and rank 0's exit status.
 
 Standard library only: it starts at once, and also where the packages of the ranks are missing.
 """
@@ -29,12 +29,12 @@ wm-mpi launch [-np N] [FLAGS OF MPIRUN] COMMAND ...      a command on N ranks
 
 It is mpirun with what people forget. It adds for
   Open MPI      more ranks than cores; no binding; PATH and settings to all hosts; from 5.0.11 on ULFM, so that ranks may
-                be lost (before, a lost rank ends the job, and running the same command again goes on)
+                be lost (before, a lost rank ends the job, and running the same command again continues)
   MPICH, Intel  no binding; the rest is their default
 and one thread a rank everywhere. Your own flags come last and win.
 
-SIGTERM, SIGUSR1, Ctrl-C and a closed terminal stop the command in order: what was finished is kept, and the same command
-goes on. Under nohup it lives on when the terminal is closed. Exit status: rank 0's, whatever mpirun makes of it: 0 done,
+SIGTERM, SIGUSR1, Ctrl-C and a closed terminal shut the command down cleanly: finished work is kept, and the same command
+continues. Under nohup it lives on when the terminal is closed. Exit status: rank 0's, whatever mpirun makes of it: 0 done,
 2 bad input, 69 no worker left, 75 stopped, 130 interrupted (the last three: run it again).
 
   WM_MPIRUN     the launcher (default: mpirun)
@@ -50,7 +50,7 @@ PLAYING = "playing"
 UNBEGUN_SECONDS = 5
 """Ranks that have not begun to play may not listen: stopped, they are killed after so long (seconds)."""
 TELLING = 5, 0, 11
-"""The first Open MPI whose ranks hear of another's death. 5.0.8 to 5.0.10 promise it too, and wait for ever."""
+"""The first Open MPI whose ranks hear of another's death. 5.0.8 to 5.0.10 promise it too, and wait forever."""
 EXPORTED = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "*_NUM_THREADS", "WM_*", "KERAS_BACKEND")
 HOSTS = {"hostfile", "machinefile", "f", "host", "H", "hosts"}
 ALLOCATIONS = ("SLURM_JOB_ID", "PBS_NODEFILE", "LSB_HOSTS", "LSB_DJOB_HOSTFILE", "PE_HOSTFILE", "COBALT_NODEFILE")
@@ -187,7 +187,7 @@ def _flags(version: str, environment: dict[str, str]) -> list[str]:
 def _run(line: list[str], environment: dict[str, str]) -> int:
     """Start it and stay to its end.
 
-    The launcher passes SIGUSR1 on to rank 0, which leaves in order; SIGTERM and SIGINT it would answer by killing all ranks.
+    mpirun passes SIGUSR1 on to rank 0, which shuts down cleanly; SIGTERM and SIGINT it would answer by killing all ranks.
     So every signal goes on as SIGUSR1, and mpirun is in a process group of its own, out of reach of the terminal's Ctrl-C.
     """
     job: subprocess.Popen[bytes] | None = None
@@ -237,10 +237,10 @@ def _verdict(said: str, status: int, stopped: int) -> int:
     if said.isdigit():
         return stopped if int(said) == EXIT_STOPPED and stopped else int(said)
     if stopped:  # before rank 0 listened; what mpirun says then differs
-        _say(f"{'interrupted' if stopped == EXIT_INTERRUPTED else 'stopped'}: run the same command again to go on")
+        _say(f"{'interrupted' if stopped == EXIT_INTERRUPTED else 'stopped'}: run the same command again to continue")
         return stopped
     if said == PLAYING:
-        _say(f"rank 0 ended before its work did (mpirun: {status}): run the same command again to go on")
+        _say(f"rank 0 ended before its work did (mpirun: {status}): run the same command again to continue")
         return EXIT_STOPPED
     if status == 128 + signal.SIGALRM:
         _say("the ranks did not come together in MPI within 5 minutes: one has ended or hangs before, see above")

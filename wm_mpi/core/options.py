@@ -18,7 +18,7 @@ PATHS = ("out", "data", "vae", "rnn", "run", "world", "old_world", "init", "mix"
          "video", "sheet", "png")
 """Options that name a file or a directory."""
 SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
-"""Options that take the name of a champion that comes with the package in the place of a directory."""
+"""Options that take the name of a champion that comes with the package instead of a directory."""
 SHIPPED = "carracing"
 """The champion, with its world, that commands take when they are told nothing."""
 Switch = tyro.conf.FlagCreatePairsOff[bool]
@@ -99,7 +99,7 @@ class EpisodeOptions:
     width: int = 16
     """Episodes that a rank plays in lock-step (count)."""
     display: Display = dataclasses.field(default="none", metadata=changeable())
-    """'none' draws in memory; 'xvfb' starts one virtual X server a node; 'screen' uses $DISPLAY."""
+    """'none' draws in memory; 'xvfb' starts one virtual X server per node; 'screen' uses $DISPLAY."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

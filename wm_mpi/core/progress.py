@@ -43,7 +43,7 @@ class Progress:
     """A bar over ``total`` units; ``line`` says a line above it and appends it to a file. Use it as a context manager."""
 
     def __init__(self, file: Path | None, total: int, done: int = 0, unit: str = "episode", name: str = "") -> None:
-        """Begin at ``done`` of ``total``; without a terminal there are lines in the place of a bar."""
+        """Begin at ``done`` of ``total``; without a terminal there are lines instead of a bar."""
         self._file = file
         self._began = time.monotonic()
         self._due = self._began + LINE_SECONDS / 3

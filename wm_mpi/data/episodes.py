@@ -12,7 +12,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.data.arrays import FORMAT, UNREADABLE, check_format, new_file, reason
 
 CHUNK_FRAMES = 32
-"""Frames a chunk: 384 KiB raw, the unit of compression and of reading."""
+"""Frames per chunk: 384 KiB raw, the unit of compression and of reading."""
 STEP_FIELDS = ("actions", "rewards", "terminated")
 TABLE = {"number": np.int64, "start": np.int64, "length": np.int64, "seed": np.int64, "return": np.float64}
 

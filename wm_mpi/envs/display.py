@@ -1,4 +1,4 @@
-"""Headless by default; one Xvfb a node where a real X server is wanted."""
+"""Headless by default; one Xvfb per node where a real X server is wanted."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ def display(kind: str) -> Iterator[None]:
     """Give SDL and OpenGL something to draw on while the block runs.
 
     Args:
-        kind: 'none' lets SDL draw in memory, 'xvfb' starts one virtual X server a node (the node's first rank starts and
+        kind: 'none' lets SDL draw in memory, 'xvfb' starts one virtual X server per node (the node's first rank starts and
             reaps it, the others use it), 'screen' uses $DISPLAY.
 
     Raises:

@@ -91,7 +91,7 @@ class Strategy:
     """Ask for candidates, tell their returns, repeat."""
 
     def __init__(self, start: npt.NDArray[np.float64], popsize: int, sigma: float, seed: int) -> None:
-        """CMA-ES from ``start``, shape (parameters,); ``popsize`` candidates a generation, first step size ``sigma``."""
+        """CMA-ES from ``start``, shape (parameters,); ``popsize`` candidates per generation, first step size ``sigma``."""
         # pycma replaces seed 0 by the clock and reads NumPy's global state otherwise; nan leaves both alone
         self._es = _pycma().CMAEvolutionStrategy(start, sigma, {
             "popsize": popsize, "seed": np.nan, "randn": _Normals(seed), "verbose": -9, "verb_log": 0, "verb_disp": 0})

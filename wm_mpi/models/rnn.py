@@ -16,7 +16,7 @@ LOGSTD_BOUND = 7.0
 class MdnRnn(keras.Model):
     """LSTM over [z, action] that predicts the next z as a mixture, the reward and the termination.
 
-    The density head has 3 x 5 numbers a latent in the order (logmix, mean, logstd), as in the published weights.
+    The density head has 3 x 5 numbers per latent in the order (logmix, mean, logstd), as in the published weights.
     """
 
     def __init__(self, latents: int = 32, seed: int = 0) -> None:

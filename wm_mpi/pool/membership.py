@@ -228,7 +228,7 @@ class Members:
         if self.present and all(rank.silent and now - max(rank.heard, self._listening) > DESERTED_SECONDS
                                 for rank in self.present):
             raise NoWorkersLeft(f"no worker rank has said anything for {DESERTED_SECONDS:.0f} s: see what holds the hosts "
-                                "up, then run the same command again to go on")
+                                "up, then run the same command again to continue")
 
     def _lose(self, rank: Rank, why: str, detail: str = "") -> None:
         if rank.lost:
@@ -237,4 +237,4 @@ class Members:
         self._gone.append((rank.number, True))
         self.say(f"lost {rank}, {why}: others play its episodes{detail}")
         if not self.present:
-            raise NoWorkersLeft(f"no worker rank is left, the last was {rank}: run the same command again to go on")
+            raise NoWorkersLeft(f"no worker rank is left, the last was {rank}: run the same command again to continue")

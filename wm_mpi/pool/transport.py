@@ -69,7 +69,7 @@ class Mail:
             UserError: the launcher started several processes but MPI joined only this one.
         """
         _without_finalize()
-        # A rank that ends before it joins leaves the others waiting in MPI for ever under ULFM; no Python code runs there.
+        # A rank that ends before it joins leaves the others waiting in MPI forever under ULFM; no Python code runs there.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(JOIN_SECONDS)
         from mpi4py import MPI
@@ -180,7 +180,7 @@ def leave_within(seconds: float) -> None:
 
 
 def end_launcher() -> None:
-    """At the very end, have mpirun give up ranks that nobody can reach: it would wait for them for ever.
+    """At the very end, have mpirun give up ranks that nobody can reach: it would wait for them forever.
 
     It takes three SIGTERMs for that, and exits with 1. It kills this process too, which must have nothing left to do.
     """

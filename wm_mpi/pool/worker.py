@@ -38,7 +38,7 @@ def serve(mail: Mail, build: Callable[[], Worker], within: Callable[[], contextl
             orders.wait("stop")
     except ManagerLost:
         if mail.rank == min(set(range(mail.size)) - mail.dead):  # one voice
-            print("rank 0 has died, the job ends: run the same command again to go on", file=sys.stderr, flush=True)
+            print("rank 0 has died, the job ends: run the same command again to continue", file=sys.stderr, flush=True)
         sys.exit(EXIT_NO_WORKERS)
 
 

@@ -130,7 +130,7 @@ def played(data: RunData) -> tuple[npt.NDArray[np.float64], str]:
 
 
 def speed(data: RunData) -> list[Figure]:
-    """Frames a second, the workers' busy share and their number, over the time played."""
+    """Frames per second, the workers' busy share and their number, over the time played."""
     time, unit = played(data)
     x = axis(unit, [time], compact, 4, floor=0)
     rate, busy, workers = (data.column(name) for name in ("frames_per_second", "busy_share", "workers"))
@@ -138,7 +138,7 @@ def speed(data: RunData) -> list[Figure]:
     fallen = [Mark("dots", "check", lost, np.interp(lost, time, workers), "lost")] if lost else []
     charts: tuple[tuple[npt.NDArray, Axis, list[Mark], str], ...] = (
         (rate, axis("frames per second", [rate], compact, 4, floor=0), [],
-         f"Frames a second, {np.median(rate):,.0f} in the median."),
+         f"Frames per second, {np.median(rate):,.0f} in the median."),
         (100 * busy, Axis("busy share of worker ranks (%)", 0, 104, compact, 4), [],
          f"Busy share of the workers, {np.median(busy):.0%} in the median."),
         (workers, axis("worker ranks", [workers], compact, min(4, int(workers.max()) + 1), floor=0), fallen,

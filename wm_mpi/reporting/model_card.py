@@ -44,7 +44,7 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
         "is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
         "## What it took\n" + bullets({
             "frames for V and M": f"{data['env_id']}, policy {unrooted(data.get('policy', ''))}, seed {data.get('seed')}",
-            "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes a candidate of at most "
+            "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes per candidate of at most "
                  f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "
                  f"seed {settings['seed']}",
             "generations": f"{last['generation']:,}; the champion is of generation {champion['generation']:,}",

@@ -149,7 +149,7 @@ def check_hosts(facts: Sequence[Facts], rank_0_host: str) -> list[Finding]:
 
 def _cores(host: str, ranks: list[Facts]) -> Finding:
     usable = frozenset().union(*(each.cores for each in ranks))
-    unbound = "wm-mpi launch in the place of mpirun, or mpirun --bind-to none"
+    unbound = "wm-mpi launch instead of mpirun, or mpirun --bind-to none"
     crowd = _crowd(ranks)
     if crowd:
         return Finding("FAIL", "binding", f"{host}: ranks {', '.join(map(str, crowd))} are bound to the same core", unbound)
@@ -180,7 +180,7 @@ def _threads(host: str, ranks: list[Facts]) -> Finding:
     if many:
         return Finding("warning", "threads", f"{host}: {', '.join(many)}: ranks will fight for cores, and may round "
                        "differently", f"unset {' '.join(name for name in THREADS if name in os.environ) or THREADS[0]}")
-    return Finding("ok", "threads", f"{host}: one a rank")
+    return Finding("ok", "threads", f"{host}: one per rank")
 
 
 def _memory(host: str, ranks: list[Facts], rank_0_host: str) -> Finding:

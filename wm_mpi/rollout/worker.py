@@ -1,4 +1,4 @@
-"""Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call a tick."""
+"""Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call per tick."""
 
 import math
 from collections.abc import Iterator

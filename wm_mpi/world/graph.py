@@ -95,7 +95,7 @@ def _first_picture(vae: Weights) -> tuple[npt.NDArray, npt.NDArray, tuple[int, i
     """The dense layer and the first transposed convolution as one matrix [32, 3200] and its bias; and the picture's shape.
 
     Nothing comes between the two and the second one sees a single pixel, so both together are linear. One matrix of 0.4 MB
-    in the place of 13 MB halves the time of a picture.
+    instead of 13 MB halves the time of a picture.
     """
     kernel = vae["decoder/deconv1/kernel"].astype(np.float64).transpose(3, 2, 0, 1)  # HWOI to IOHW
     matrix = kernel.reshape(len(kernel), -1)

@@ -1,7 +1,7 @@
 """V's convolutions in 8 bits: activation ranges, integer weights, and the measure of what that costs. NumPy only.
 
 Activations are uint8 with zero point 0 (ReLU has no negative side), one step per layer; frames are such integers already,
-with step 1/255. Weights are int8 with one scale an output channel. Four choices go beyond the usual:
+with step 1/255. Weights are int8 with one scale per output channel. Four choices go beyond the usual:
 
 - *No silent channels.* Training leaves V with channels that ReLU holds at 0 on every frame, often more than half of them
   in the late layers. Those silent on all calibration frames are left out, which changes nothing on these, and the gate
@@ -165,7 +165,7 @@ class Deviation:
 
 
 BOUNDS = Deviation(rms=0.25, bias=0.15, often=1.0, largest=3.0, spread=0.1)
-"""What freeze lets pass. rms 0.25 adds 6 % to the variance of the noise that z is drawn with (0.03 nats a latent); 99 % of
+"""What freeze lets pass. rms 0.25 adds 6 % to the variance of the noise that z is drawn with (0.03 nats per latent); 99 % of
 frames stay within one sigma everywhere; no frame lands where sampling itself would hardly ever (beyond 3 sigma)."""
 
 

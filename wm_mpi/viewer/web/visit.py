@@ -65,7 +65,7 @@ class Viewer:
             self._tick()
 
     def _listen(self) -> None:
-        """Heed messages until the next frame is due, also then those that are here already, but not for ever."""
+        """Heed messages until the next frame is due, also then those that are here already, but not forever."""
         heeded = 0
         while (wait := self._wait()) is None or wait > 0 or heeded < MESSAGES_PER_FRAME:
             try:

@@ -117,7 +117,7 @@ def judge_memory(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.boo
     return [
         # V's own noise drawn anew is half of what a repeated z misses by, so that 0.35 is there to be had where nothing
         # moves; -0.05 after 100 steps of training, 0.2 after the quick start's 300
-        Gate("nll_gain", float(gain.mean()), least=0.05, meaning="nats a latent by which M beats repeating z",
+        Gate("nll_gain", float(gain.mean()), least=0.05, meaning="nats per latent by which M beats repeating z",
              cause=untrained),
         # A tenth of the probability in the wrong place; 0.04 after the quick start
         Gate("calibration", float(distance_from_uniform(below).mean()), most=0.1,
@@ -135,7 +135,7 @@ def judge_memory(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.boo
              meaning="share of frames with and without a tile told apart", cause=heads.format("reward")),
         # Ends are rare, so that a good head can win little; 0.02 is one that always expects the end within 50 frames
         Gate("termination_excess", ends, most=0.02,
-             meaning="nats a frame by which the end's head is worse than the base rate", cause=heads.format("termination"))]
+             meaning="nats per frame by which the end's head is worse than the base rate", cause=heads.format("termination"))]
 
 
 def _score(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
