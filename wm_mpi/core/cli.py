@@ -28,11 +28,11 @@ from wm_mpi.core.ranges import check
 from wm_mpi.core.terminal import spell_streams
 
 GRACE_SECONDS = 10.0
-"""After a signal, others are ignored for so long: the way out is not to be cut short (seconds)."""
+"""How long further signals are ignored after the first: the way out is not to be cut short (seconds)."""
 LAST_WORD_SECONDS = 30.0
-"""mpirun kills all ranks when the first ends badly; rank 0, which finds the same, is to say it first (seconds)."""
+"""How long a failing rank waits for rank 0 to say the same: mpirun kills all when the first ends badly (seconds)."""
 LEAVE_SECONDS = 2.0
-"""SIGTERM ends a rank so long after, if rank 0, which launchers send it too, has not told all to leave (seconds)."""
+"""How long after SIGTERM a rank exits, if rank 0, which launchers signal too, has not dismissed all (seconds)."""
 
 Config = TypeVar("Config", bound=Command)
 

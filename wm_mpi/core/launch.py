@@ -48,7 +48,7 @@ the next mpirun that happens to get that process id does not start."""
 PLAYING = "playing"
 """What it says once rank 0 has begun. A signal's name: the launcher passes that on. A number: rank 0's exit status."""
 UNBEGUN_SECONDS = 5
-"""Ranks that have not begun to play may not listen: stopped, they are killed after so long (seconds)."""
+"""How long ranks that have not begun to play have after a stop before they are killed: they may not listen (seconds)."""
 TELLING = 5, 0, 11
 """The first Open MPI whose ranks hear of another's death. 5.0.8 to 5.0.10 promise it too, and wait forever."""
 EXPORTED = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "*_NUM_THREADS", "WM_*", "KERAS_BACKEND")

@@ -15,7 +15,7 @@ from wm_mpi.core.files import explained
 from wm_mpi.core.terminal import SPELT
 
 LINE_SECONDS = 30.0
-"""Without a terminal, a line at most so often (seconds), and at first after a third of that."""
+"""Shortest time between lines without a terminal; the first comes after a third of it (seconds)."""
 
 log = logging.getLogger("wm_mpi")
 

@@ -53,7 +53,7 @@ def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[st
     Args:
         path: the directory.
         config: the configuration as JSON values.
-        changeable: fields that a later start may change (how long to run, say).
+        changeable: fields that a later start may change, such as how long to run.
 
     Raises:
         UserError: the directory holds results of another configuration, is in use, or cannot be written.

@@ -28,7 +28,7 @@ OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", 
                        "unlike"})
 """Fields of ``metrics.jsonl`` that say how a generation was played; all others are the same wherever it is played."""
 DURABLE_SECONDS = 2.0
-"""The journal waits for the disk at most so often (seconds): what a power cut can cost."""
+"""Shortest time between waits of the journal for the disk: what a power cut can cost (seconds)."""
 
 
 def finished(generation: int, best_validation: float, generations: int, stop_at: float | None) -> bool:
@@ -177,7 +177,7 @@ class RunState:
         return Totals(row.get("frames_total", 0), row.get("core_hours", 0.0))
 
     def left(self, generations: int) -> float:
-        """Time for so many more generations, going by the latest ones of this start (seconds)."""
+        """Time for this many more generations, judging by the latest ones of this start (seconds)."""
         return generations * sum(self._seconds) / max(1, len(self._seconds))
 
     @property

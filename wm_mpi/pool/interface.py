@@ -11,7 +11,7 @@ OnResult = Callable[[int, Any], None]
 
 
 FAR_APART = 0.1
-"""Samples that differ by more do not come from the same calculation."""
+"""Samples that differ by more than this do not come from the same calculation (absolute; samples are around 1)."""
 
 
 class Tasks(Protocol):

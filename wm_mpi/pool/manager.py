@@ -12,7 +12,7 @@ from wm_mpi.pool.schedule import DEADLY_RANKS, Pace, Schedule
 from wm_mpi.pool.transport import Mail
 
 COPY_CHECK_SECONDS = 0.02
-"""Copies are thought about so often, once no task waits (seconds)."""
+"""Time between decisions about copies, once no task waits (seconds)."""
 
 
 class MpiPool:

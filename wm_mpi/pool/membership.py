@@ -12,19 +12,19 @@ from wm_mpi.pool.interface import FAR_APART, Arithmetic
 from wm_mpi.pool.transport import Mail, Message, end_launcher, here, kill, leave_within
 
 SILENT_SECONDS = 20.0
-"""A rank that has said nothing for so long is given up until it speaks again (seconds; workers speak every 2)."""
+"""A rank that has said nothing for this long is given up until it speaks again (seconds; workers speak every 2)."""
 ATTENTION_SECONDS = 1.0
-"""Rank 0 looks for silent ranks so often; away for longer, it was not listening (seconds)."""
+"""Time between looks for silent ranks; away for longer, rank 0 was not listening (seconds)."""
 DESERTED_SECONDS = 120.0
-"""With every rank silent for so long, there are none (seconds)."""
+"""With every rank silent for this long, none is left (seconds)."""
 LATECOMER_SECONDS = 10.0
 """How long a run waits for ranks that are still starting, once one is ready (seconds)."""
 STRAGGLER_SECONDS = 0.2
-"""How long it waits for ranks that are still leaving the run before (seconds)."""
+"""How long it waits for ranks that are still finishing the previous run (seconds)."""
 REMINDER_SECONDS = 30.0
-"""Waiting for the first rank is mentioned so often (seconds)."""
+"""Time between reminders that ranks are being waited for (seconds)."""
 HEARTBEAT_SECONDS = 60.0
-"""Rank 0 says something to every rank at least so often while it waits (seconds)."""
+"""Longest silence of rank 0 towards its ranks while it waits (seconds)."""
 GOODBYE_SECONDS = 5.0
 """How long ranks have to leave at the end before they are killed (seconds)."""
 

@@ -8,11 +8,11 @@ from collections import Counter, deque
 from collections.abc import Iterator
 
 DEADLY_RANKS = 3
-"""A task that has ended so many ranks is not tried again."""
+"""A task that has ended this many ranks is not tried again (count)."""
 OVERDUE_FACTOR = 1.5
-"""A task held for so many times the longest one known is taken to be stuck."""
+"""A task held for this many times the longest one known is taken to be stuck."""
 GROWTH_FACTOR = 1.5
-"""A task that has run for a while is expected to take so many times that while: lengths vary widely."""
+"""A task is expected to take this many times what it has run for so far: lengths vary widely."""
 
 
 class Pace:

@@ -27,9 +27,9 @@ from wm_mpi.core.launched import launched_size
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.0002, 0.02
 """Pauses between two looks at the mailbox (seconds)."""
 JOIN_SECONDS = 300
-"""Ranks that have not joined in MPI within so long give up, by SIGALRM (seconds)."""
+"""Ranks that have not joined MPI within this time give up, by SIGALRM (seconds)."""
 SENDS_PER_LOOK = 16
-"""Sends under way that are looked after at a time: a broadcast to a thousand ranks must not slow down what follows."""
+"""Pending sends tested per look: a broadcast to a thousand ranks must not slow down what follows (count)."""
 
 
 class Message(NamedTuple):

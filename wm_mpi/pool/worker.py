@@ -11,11 +11,11 @@ from wm_mpi.pool.interface import Indexed, Worker
 from wm_mpi.pool.transport import Mail, ManagerLost, Message, here, kill
 
 ORPHANED_SECONDS = 900.0
-"""A rank that has not heard of rank 0 for so long ends: it speaks once a minute (seconds)."""
+"""A rank that has not heard from rank 0 for this long exits; rank 0 speaks once per minute (seconds)."""
 FAULT_CHARACTERS = 10_000
-"""A fault is told in the last so many characters: rank 0 must never wait for half of a long message."""
+"""A fault's text is cut to its last characters: rank 0 must never wait for half of a long message (count)."""
 BEAT_SECONDS = 2.0
-"""A rank that plays says something at least so often, if only that it lives (seconds)."""
+"""Longest silence of a rank that plays; it then says that it lives (seconds)."""
 
 
 def serve(mail: Mail, build: Callable[[], Worker], within: Callable[[], contextlib.AbstractContextManager[None]]) -> None:

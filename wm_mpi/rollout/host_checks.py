@@ -25,9 +25,9 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 PROBE = ".wm_mpi-probe"
 """A file that rank 0 puts into the output directory for the others to see."""
 COMPILED_SECONDS = 20.0
-"""A rank that took so long to its first frame has compiled the engine (seconds)."""
+"""A rank that took longer to its first frame has compiled the engine (seconds)."""
 SLOW_FACTOR = 1.5
-"""A rank so many times slower than the median is worth a line."""
+"""A rank this many times slower than the median is worth a line."""
 
 
 class Finding(NamedTuple):

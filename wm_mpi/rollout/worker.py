@@ -31,7 +31,7 @@ class Task(NamedTuple):
     """Row of the run's shared parameters."""
     seed: EpisodeSeed
     stuck_frames: int = 0
-    """End it once it gained nothing for so many frames (0: never)."""
+    """End it after this many frames without a gain (0: never)."""
 
 
 class Played(NamedTuple):

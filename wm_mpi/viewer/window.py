@@ -16,7 +16,7 @@ from wm_mpi.viewer.session import Drive, Sight  # noqa: E402
 FRAMES_PER_SECOND = 50
 """The environment's own frames per second."""
 REST_FRAMES = 75
-"""An episode's last picture stands still for so long (frames)."""
+"""How long an episode's last picture stands still (frames)."""
 ARROWS = (pygame.K_LEFT, pygame.K_RIGHT, pygame.K_UP, pygame.K_DOWN)
 
 

@@ -20,7 +20,7 @@ CALIBRATION_FRAMES = 4096
 JUDGED_FRAMES = 1024
 """Other frames, to check with."""
 FRAMES_PER_PAINTED = 4
-"""Every so many calibration frames one is shown again with the edge of the field across it."""
+"""Calibration frames per one that is shown again with the edge of the field across it (count)."""
 MIXTURES = (4, 1, 3, 2)
 """Convolutions that may stay in fp32, one at a time, the one that costs least time first."""
 BATCH_FRAMES = 16

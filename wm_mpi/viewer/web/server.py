@@ -32,13 +32,13 @@ PAGE = {"/": ("page.html", "text/html; charset=utf-8"), "/page.css": ("page.css"
         "/page.js": ("page.js", "text/javascript; charset=utf-8")}
 DRIVE = "/drive"
 ORIGIN_CHARACTERS = 270
-"""Of an origin: a host has at most 253 characters."""
+"""Longest origin that is answered: a host has at most 253 characters (count)."""
 MOST_ORIGINS = 100
-"""Of so many refused origins it is said that they were."""
+"""How many different refused origins are reported (count)."""
 MOST_VIEWERS = 32
 """Each has a car of its own: 10 to 40 MB, and up to half a core."""
 PING_SECONDS = 10.0
-"""A visitor whose page does not answer a ping for so long has gone (seconds)."""
+"""A visitor whose page does not answer a ping for this long has gone (seconds)."""
 M_ARENA_MAX = -8
 """In glibc's malloc.h."""
 TEXT = "text/plain; charset=utf-8"

@@ -19,13 +19,13 @@ from wm_mpi.viewer.web.source import Source, caption
 FRAMES_PER_SECOND = 50
 """The environment's own pace."""
 PICTURES_UNDER_WAY = 3
-"""Pictures on their way at most; those that a slow visitor has no time for are never made."""
+"""Most pictures on their way to a visitor; those that a slow one has no time for are never made (count)."""
 UNSEEN_SECONDS = 5.0
-"""A car that nobody looks at (a page in the background draws nothing) drives on for so long (seconds)."""
+"""How long a car drives on that nobody looks at (a page in the background draws nothing; seconds)."""
 MESSAGES_PER_FRAME = 8
-"""A visitor who talks more than this must wait for the next frame."""
+"""A visitor who sends more than this must wait for the next frame (count)."""
 REST_SECONDS = 1.5
-"""The end of an episode stands still for so long (seconds)."""
+"""How long the last picture of an episode stands still (seconds)."""
 
 
 class Line(Protocol):
