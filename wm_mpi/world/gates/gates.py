@@ -135,7 +135,8 @@ def judge_memory(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.boo
              meaning="share of frames with and without a tile told apart", cause=heads.format("reward")),
         # Ends are rare, so that a good head can win little; 0.02 is one that always expects the end within 50 frames
         Gate("termination_excess", ends, most=0.02,
-             meaning="nats per frame by which the end's head is worse than the base rate", cause=heads.format("termination"))]
+             meaning="nats per frame by which the end's head is worse than the base rate",
+             cause=heads.format("termination"))]
 
 
 def _score(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
