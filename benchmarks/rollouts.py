@@ -46,7 +46,7 @@ def walk(width: int, ticks: int, seed: int = 0) -> np.ndarray:
 
 def gymnasium_step() -> Advance:
     """Gymnasium's own CarRacing, one car."""
-    env, actions = make_env(EnvSpec("gymnasium", 300), 1), walk(1, 300)
+    env, actions = make_env(EnvSpec("gymnasium", 300, frame=None), 1), walk(1, 300)
 
     def advance(frames: int) -> int:
         for tick in range(frames):
@@ -161,7 +161,7 @@ def keras_worker(world: str) -> Advance:
     from wm_mpi.envs import policy_frame
     from wm_mpi.models.keras_policy import KerasPolicy
 
-    env, actions = make_env(EnvSpec("gymnasium", 300), 1), walk(1, 300)
+    env, actions = make_env(EnvSpec("gymnasium", 300, frame=None), 1), walk(1, 300)
     policy = KerasPolicy(load_arrays(Path(world) / "vae.h5", "")[0], load_arrays(Path(world) / "rnn.h5", "")[0], 1)
     policy.assign(0, np.zeros(policy.parameters), 0)
 

@@ -11,41 +11,41 @@ import pytest
 from conftest import ENVIRONMENT, refuse, succeed
 from skips import NO_XVFB
 
-from wm_mpi.envs import EnvSpec, display, make_env, policy_frame
+from wm_mpi.envs import EnvSpec, Frame, display, make_env, policy_frame
 from wm_mpi.envs.toy import Toy, optimum
 
 
-def exact_policy_frame(frame: np.ndarray, row: int, column: int) -> list[int]:
+def exact_policy_frame(frame: np.ndarray, row: int, column: int, rows: int = 84) -> list[int]:
     """The definition, in fractions: the mean over the area that pixel (row, column) of 64x64 covers, rounded to nearest."""
     means = []
     for channel in range(3):
         total = Fraction(0)
         for y in range(96):
-            high = min(Fraction(84, 64) * (row + 1), y + 1) - max(Fraction(84, 64) * row, y)
+            high = min(Fraction(rows, 64) * (row + 1), y + 1) - max(Fraction(rows, 64) * row, y)
             if high <= 0:
                 continue
             for x in range(96):
                 wide = min(Fraction(96, 64) * (column + 1), x + 1) - max(Fraction(96, 64) * column, x)
                 if wide > 0:
                     total += high * wide * int(frame[y, x, channel])
-        means.append(int(total / (Fraction(84, 64) * Fraction(96, 64)) + Fraction(1, 2)))
+        means.append(int(total / (Fraction(rows, 64) * Fraction(96, 64)) + Fraction(1, 2)))
     return means
 
 
-def test_policy_frame_is_the_exact_area_mean() -> None:
+@pytest.mark.parametrize("frame,rows", [("road", 84), ("whole", 96)])
+def test_policy_frame_is_the_exact_area_mean(frame: Frame, rows: int) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
-    small = policy_frame(frames)
+    small = policy_frame(frames, frame)
     assert small.shape == (2, 64, 64, 3) and small.dtype == np.uint8
     for row, column in ((0, 0), (63, 63), (1, 2), (30, 17), (63, 0), (15, 47)):
-        assert small[1, row, column].tolist() == exact_policy_frame(frames[1], row, column)
+        assert small[1, row, column].tolist() == exact_policy_frame(frames[1], row, column, rows)
 
 
-def test_policy_frame_leaves_out_the_indicators_and_passes_other_shapes() -> None:
+def test_policy_frame_leaves_out_the_indicators() -> None:
     frames = np.zeros((1, 96, 96, 3), np.uint8)
     frames[:, 84:] = 255
     assert not policy_frame(frames).any()
-    already = np.ones((3, 64, 64, 3), np.uint8)
-    assert policy_frame(already) is already
+    assert policy_frame(frames, "whole").any()
 
 
 def test_gymnasium_is_carracing_v3() -> None:
@@ -53,7 +53,7 @@ def test_gymnasium_is_carracing_v3() -> None:
     import gymnasium
     reference = gymnasium.make("CarRacing-v3")
     with display("none"):
-        env = make_env(EnvSpec("gymnasium", max_frames=20), 1)
+        env = make_env(EnvSpec("gymnasium", max_frames=20, frame=None), 1)
         seen, _ = env.reset(seed=[7], options={"reset_mask": np.array([True])})
         expected, _ = reference.reset(seed=7)
         np.testing.assert_array_equal(seen[0], expected)

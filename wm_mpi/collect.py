@@ -8,6 +8,7 @@ if __name__ == "__main__":
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from wm_mpi.core.seeding import Stream, episode_seed
 from wm_mpi.data.collection import Collection, first_shards
 from wm_mpi.data.datasets import open_frames, write_index
 from wm_mpi.data.episodes import check_shard
-from wm_mpi.envs import EnvSpec, display, has_pictures, make_env
+from wm_mpi.envs import EnvSpec, Frame, display, has_pictures, make_env
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.pool import Pool, Several, open_pool
 from wm_mpi.rollout.collector import Packer, Player
-from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, WalkPolicy
+from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, ShrinkingPolicy, WalkPolicy
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
 from wm_mpi.world.policy import Policy
 
@@ -43,15 +44,22 @@ def main(config: CollectConfig) -> None:
         raise UserError(f"--env {config.env} shows no frames, there is nothing to collect: use a CarRacing environment")
     champion = load_champion(config)
     collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
-    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
+    seen: Frame = (champion and champion.spec.frame) or config.frame or "road"
+    recorded = config.frame or seen
+    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent, recorded)
 
     def build() -> Several:
-        return Several([Player(make_env(spec, config.width), driver(config, champion), collection), Packer(collection)])
+        if seen == recorded:
+            player = Player(make_env(spec, config.width), driver(config, champion), collection)
+        else:
+            player = Player(make_env(replace(spec, frame=None), config.width),
+                            ShrinkingPolicy(driver(config, champion), seen), collection, recorded)
+        return Several([player, Packer(collection)])
 
     with open_pool(build, lambda: display(config.display)) as pool:
         if pool is None:
             return
-        begin(config, champion)
+        begin(config, champion, recorded)
         shards = collection.unpacked()
         played = play(config, pool, collection.unplayed(shards), champion)
         pack(pool, shards)
@@ -91,17 +99,17 @@ def parameters_of(champion: Trained | None) -> npt.NDArray[np.float64]:
     return np.empty(0) if champion is None else champion.parameters
 
 
-def begin(config: CollectConfig, champion: Trained | None) -> None:
+def begin(config: CollectConfig, champion: Trained | None, frame: Frame) -> None:
     """Take the directory, or go on in it.
 
     Raises:
-        UserError: it is for more episodes or another configuration; --mix is no data set.
+        UserError: it is for more episodes or another configuration; --mix is no data set, or one of other frames.
     """
     out = Path(config.out)
     refuse_fewer(out, config)
     if config.mix is not None:
-        with open_frames(config.mix):
-            pass  # whether it is there, and whole
+        with open_frames(config.mix) as older:  # is it there, and undamaged?
+            older.require(frame, f"--out {config.out}")
     driven = {} if champion is None else {"policy_sha256": hashlib.sha256(parameters_of(champion).tobytes()).hexdigest()}
     begin_directory(out, config.values() | driven, config.changeable_fields())
 

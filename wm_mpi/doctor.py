@@ -25,6 +25,7 @@ from wm_mpi.core.progress import Progress, log
 from wm_mpi.envs import EnvSpec, display
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
 from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, check_hosts
+from wm_mpi.world.manifest import frame_of, load_manifest
 
 DOUBTFUL_BYTES, TOO_FEW_BYTES = 2 * 2**30, 200 * 2**20
 """Free disk below which a run is in doubt, or will fail (bytes; a run of the paper's size journals about 200 MB)."""
@@ -56,7 +57,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
         UserError: a rank cannot play, the output directory cannot be written, or the launcher's MPI is another one.
     """
     out = Path(config.out)
-    spec = EnvSpec(config.env)
+    spec = EnvSpec(config.env, frame=frame_of(None if config.world is None else load_manifest(Path(config.world))))
     with open_pool(lambda: Examiner(spec, config.world, config.width, config.seconds, out / PROBE),
                    lambda: display(config.display)) as pool:
         if pool is None:

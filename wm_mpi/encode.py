@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.rundir import begin_directory
-from wm_mpi.data.datasets import Dataset, open_frames, write_latents
+from wm_mpi.data.datasets import Dataset, open_frames, shown, write_latents
 from wm_mpi.models.checkpoints import load_weights
 from wm_mpi.models.training import backend, set_weights
 from wm_mpi.models.vae import Vae
@@ -26,6 +26,7 @@ def main(config: EncodeConfig) -> None:
     vae = Vae()
     set_weights(vae, weights, f"{config.vae}/weights.h5")
     with open_frames(config.data) as data:
+        data.require(shown(about["env"]), f"V in {config.vae}")
         out = Path(config.out)
         begin_directory(out, config.values(), config.changeable_fields())
         log.info(f"encoding {len(data):,} frames, {backend()}")

@@ -26,13 +26,13 @@ from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, fin
 from wm_mpi.evolution.strategy import Strategy
 from wm_mpi.pool import Pool, open_pool
 from wm_mpi.rollout.worker import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
-from wm_mpi.world.manifest import load_manifest
+from wm_mpi.world.manifest import frame_of, load_manifest
 
 
 def main(config: EsConfig) -> None:
     """Run or resume ``config``; worker ranks serve inside ``open_pool`` and come out with None."""
-    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent)
     manifest = None if config.world is None else load_manifest(Path(config.world))
+    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent, frame_of(manifest))
     introduce(config)
     with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic),
                    lambda: display(config.display)) as pool:

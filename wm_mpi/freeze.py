@@ -21,7 +21,8 @@ from wm_mpi.core.files import check_writable, replaced_together, write_json
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.provenance import digest, environment
 from wm_mpi.core.seeding import generator
-from wm_mpi.data.datasets import Dataset, open_frames
+from wm_mpi.data.datasets import Dataset, open_frames, shown
+from wm_mpi.envs import SOLVED
 from wm_mpi.models.checkpoints import load_weights, split_by_sight, weights_file
 from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.models.rnn import HIDDEN
@@ -30,6 +31,9 @@ from wm_mpi.models.vae import LATENTS, Vae
 from wm_mpi.world.calibration import frames_per_second, quantise_encoder, two_samples
 from wm_mpi.world.gates.gates import Gate, judge, objection, table
 from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, watch_drives
+from wm_mpi.world.gates.state_probe import describe as describe_state
+from wm_mpi.world.gates.state_probe import probe_state
+from wm_mpi.world.gates.state_probe import table as table_of_state
 from wm_mpi.world.graph import build_encoder, build_policy
 from wm_mpi.world.policy import GraphPolicy
 from wm_mpi.world.reference import tick
@@ -55,7 +59,11 @@ def main(config: FreezeConfig) -> None:
     world = Path(config.out)
     check_writable(world / "manifest.json")
     with open_frames(config.data) as data:
+        data.require(shown(vae_about["env"]), f"V in {config.vae}")
         gates, kl = judge_world(config, (vae_weights, vae_about), (rnn_weights, rnn_about), data)
+        told = probe_state(vae_weights, rnn_weights, data.frame) if config.probe and data.about["env"] in SOLVED else []
+        if told:
+            print(table_of_state(told))
         graph, precision, checks = build_graph(vae_weights, rnn_weights, data, config.precision)
         vae = Vae()
         set_weights(vae, vae_weights, config.vae)
@@ -67,6 +75,7 @@ def main(config: FreezeConfig) -> None:
             write_json(new / "manifest.json", {
                 "format": 1, "precision": precision, "checks": checks,
                 "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
+                "true_state": describe_state(told),
                 "shapes": {"frames": [64, 64, 3], "latents": LATENTS, "hidden": HIDDEN,
                            "parameters": length(LATENTS + HIDDEN)},
                 "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),

@@ -20,7 +20,7 @@ from wm_mpi.data.batches import split_episodes
 from wm_mpi.data.datasets import open_frames
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.world.controller_fit import Features, add_up, fit, to_matrix, to_parameters
-from wm_mpi.world.manifest import load_manifest
+from wm_mpi.world.manifest import frame_of, load_manifest
 
 HELD_OUT_SHARE = 0.2
 """Share of the episodes that judge the fit, and of the others that choose its penalty."""
@@ -36,6 +36,8 @@ def main(config: RefitConfig) -> None:
     old, new = Features(before), Features(config.world)
     weights = to_matrix(trained.parameters)
     with open_frames(config.data) as data:
+        for world in (before, config.world):
+            data.require(frame_of(load_manifest(Path(world))), world)
         parts = split(len(data.lengths), config.data)
         with Progress(None, len(data), unit="frame") as progress:
             sums = [add_up(old.of(data, part), new.of(data, part), weights, progress.advance) for part in parts]

@@ -12,9 +12,13 @@ from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import begin_directory
 from wm_mpi.data.batches import frame_batches, frame_steps, split_episodes
 from wm_mpi.data.datasets import open_frames
+from wm_mpi.envs.frame import bar_row
 from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
 from wm_mpi.models.training import Trainer, backend, configure
 from wm_mpi.models.vae import Vae
+
+BAR_WEIGHT = 10.0
+"""The bar of instruments has an eighth of the pixels, and all that tells the speed."""
 
 
 def main(config: VaeConfig) -> None:
@@ -27,9 +31,12 @@ def main(config: VaeConfig) -> None:
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
         steps, checks = (frame_steps(data, each, config.batch_size, config.parts) for each in (train, held_out))
         log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
-        trainer = Trainer(Vae(config.kl_tolerance, config.seed), config.learning_rate, out)
+        bar_weight = BAR_WEIGHT if config.bar_weight is None else config.bar_weight
+        vae = Vae(config.kl_tolerance, config.seed, (bar_row(data.frame), bar_weight))
+        trainer = Trainer(vae, config.learning_rate, out)
         done = resume(trainer, out, data, start)
-        about = {"kind": "vae", "kl_tolerance": config.kl_tolerance, "trained_on": trained_on(data, train, origin)}
+        about = {"kind": "vae", "kl_tolerance": config.kl_tolerance, "bar_weight": bar_weight,
+                 "trained_on": trained_on(data, train, origin)}
         epochs = config.epochs * config.parts
         for epoch in range(done + 1, epochs + 1):
             passed, part = divmod(epoch - 1, config.parts)

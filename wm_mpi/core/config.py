@@ -19,6 +19,7 @@ from wm_mpi.core.options import (
     TrainingOptions,
     changeable,
 )
+from wm_mpi.core.schema import Frame
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ class CollectConfig(EpisodeOptions, Command):
     policy: str = "random"
     """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
+    frame: Frame | None = None
+    """What is recorded, and so what V will see: the road above the bar of instruments, as in the paper, or the whole picture
+    (default: what the champion's world sees, else the road)."""
     exploration: float = 0.0
     """Strength of exploration by a champion: each episode adds smooth noise, of a strength drawn between 0 and this, to the
     controller's output before the squashing (0: none; 1: strong)."""
@@ -82,6 +86,8 @@ class VaeConfig(TrainingOptions, Command):
     """Frames per step (count)."""
     kl_tolerance: float = 1.0
     """Free nats per latent: the KL is not penalised below kl_tolerance x 32 (nats; the paper: 0.5)."""
+    bar_weight: float | None = None
+    """Weight of errors in the bar of instruments, in frames that show it (default: 10; 1: the same as elsewhere)."""
     buffer_frames: int = 16_384
     """Frames shuffled together in memory (count; 12 KiB each)."""
 
@@ -137,7 +143,7 @@ class FreezeConfig(Command):
 
     one_thread: ClassVar[bool] = False
 
-    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"force": True}}
+    presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"force": True, "probe": False}}
 
     vae: Out = "runs/vae"
     """Directory of train_vae."""
@@ -152,6 +158,8 @@ class FreezeConfig(Command):
     fp32 with the others in int8, and fp32; int8: that or an error."""
     force: bool = False
     """Write the world even if gates fail; the manifest lists them."""
+    probe: bool = True
+    """Also measure how well z and h predict the car's true state, its speed above all, by regression on separate drives."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

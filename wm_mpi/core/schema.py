@@ -3,13 +3,15 @@
 Only what is read is named here; files hold more.
 """
 
-from typing import Any, NotRequired, TypedDict, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar
 
 import msgspec
 
 from wm_mpi.core.errors import UserError
 
 Value = TypeVar("Value")
+Frame = Literal["road", "whole"]
+"""What V sees: the rows above the indicator bar, as in the paper's code, or the bar as well, which tells the speed."""
 
 
 class Rules(TypedDict):
@@ -19,6 +21,13 @@ class Rules(TypedDict):
     env_id: str
     max_frames: int
     lap_complete_percent: float
+
+
+class Shown(TypedDict):
+    """What is recorded with frames, and with what was made of them: the environment, and what its frames show of it."""
+
+    env_id: NotRequired[str]
+    frame: NotRequired[Frame]
 
 
 class Settings(TypedDict):
@@ -133,17 +142,27 @@ class MadeBy(TypedDict):
     command: list[str]
 
 
+class Told(TypedDict):
+    """How well a part of the true state is told, R², by z, by h and by both."""
+
+    z: float
+    h: float
+    zh: float
+    std: float
+
+
 class Manifest(TypedDict):
     """``manifest.json`` of a world."""
 
     files: dict[str, str]
     shapes: Shapes
     precision: str
-    env: dict[str, Any]
+    env: Shown
     vae: str
     made_by: MadeBy
     gates: NotRequired[list[Gate]]
     kl: NotRequired[list[float]]
+    true_state: NotRequired[dict[str, Told]]
 
 
 class Environment(TypedDict):
@@ -177,7 +196,7 @@ class Weights(TypedDict):
 
     kind: str
     sha256: str
-    env: dict[str, Any]
+    env: Shown
     trained_on: NotRequired[str]
 
 
@@ -194,7 +213,7 @@ class Checkpoint(TypedDict):
     epoch: int
 
 
-class Frames(TypedDict):
+class Frames(Shown):
     """What is recorded with ``frames.h5``."""
 
 

@@ -30,13 +30,18 @@ from h5py._objects import phil
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import atomic_path
-from wm_mpi.core.schema import Frames, Latents, checked
+from wm_mpi.core.schema import Frame, Frames, Latents, Shown, checked
 from wm_mpi.core.terminal import quoted
 from wm_mpi.data.arrays import FORMAT, UNREADABLE, check_format, new_file, reason
 from wm_mpi.data.episodes import CHUNK_FRAMES, STEP_FIELDS, TABLE, check_shard
 
 LATENT_BYTES = 32 * 2 * 2 + 3 * 4 + 4 + 1
 """Of one step in latents.h5."""
+
+
+def shown(about: Shown) -> Frame:
+    """What frames show, by what is recorded with them or with what was made of them; it was the road alone at first."""
+    return about.get("frame", "road")
 
 
 def _check_table(table: Mapping[str, npt.NDArray]) -> None:
@@ -137,6 +142,20 @@ class Dataset:
     def lengths(self) -> npt.NDArray[np.int64]:
         """Steps of each episode, shape (E,)."""
         return self.table["length"]
+
+    @property
+    def frame(self) -> Frame:
+        """What its frames show: "road" or "whole"."""
+        return shown(self.about)  # type: ignore[arg-type]  # checked when it was opened
+
+    def require(self, frame: Frame, by: str) -> None:
+        """Refuse frames that show something else than ``by``, which is named, sees.
+
+        Raises:
+            UserError: they do.
+        """
+        if self.frame != frame:
+            raise UserError(f"{self.path} has {self.frame} frames, but {by} sees {frame} ones: collect with --frame {frame}")
 
     def read(self, field: str, start: int, stop: int) -> npt.NDArray:
         """Rows ``start:stop`` of a field. Threads that read frames share the work, which is mostly inflating.

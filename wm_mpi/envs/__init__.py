@@ -17,10 +17,10 @@ from wm_mpi.core.environments import has_pictures
 from wm_mpi.core.errors import UserError
 from wm_mpi.envs import carracing, toy
 from wm_mpi.envs.display import display
-from wm_mpi.envs.frame import policy_frame
+from wm_mpi.envs.frame import Frame, PolicyFrames, policy_frame
 from wm_mpi.envs.registration import ENV_ID
 
-__all__ = ["SOLVED", "EnvSpec", "display", "has_pictures", "make_env", "policy_frame"]
+__all__ = ["SOLVED", "EnvSpec", "Frame", "display", "has_pictures", "make_env", "policy_frame"]
 
 
 SOLVED = {name: (900.0, 100) for name in ("fast", "gymnasium", "gym")}
@@ -36,6 +36,8 @@ class EnvSpec:
     """'fast', 'gymnasium', 'gym' or 'toy'."""
     max_frames: int = 1000
     lap_complete_percent: float = 0.95
+    frame: Frame | None = "road"
+    """What its pictures show; None for CarRacing's own, 96x96."""
 
     @property
     def pictures(self) -> bool:
@@ -46,14 +48,15 @@ class EnvSpec:
         """Environment id, package version and termination rule, recorded in every artefact."""
         ids = {"fast": fast_id, "gymnasium": carracing.gymnasium_id, "gym": carracing.gym_id, "toy": toy.toy_id}
         return {"env": self.name, "env_id": ids[self.name](), "max_frames": self.max_frames,
-                "lap_complete_percent": self.lap_complete_percent}
+                "lap_complete_percent": self.lap_complete_percent,
+                **({"frame": self.frame} if self.pictures and self.frame != "road" else {})}  # as before there were others
 
 
 def make_env(spec: EnvSpec, width: int) -> VectorEnv:
     """A vector of ``width`` environments.
 
-    Observations are uint8 [width, 96, 96, 3] (CarRacing), the policy's own [width, 64, 64, 3] (fast) or float32
-    [width, 4] (toy); actions float [width, 3].
+    Observations are policy frames, uint8 [width, 64, 64, 3], as ``spec.frame`` says ([width, 96, 96, 3] where that is
+    None), or float32 [width, 4] (toy); actions float [width, 3].
     Episodes that end on a completed lap report ``infos["lap_finished"]``.
 
     Raises:
@@ -69,7 +72,8 @@ def make_env(spec: EnvSpec, width: int) -> VectorEnv:
         raise UserError(f"there is no environment {spec.name!r}: choose one of fast, {', '.join(makers)}")
 
     def make() -> gymnasium.Env:
-        return gymnasium.wrappers.TimeLimit(makers[spec.name](), spec.max_frames)
+        env = gymnasium.wrappers.TimeLimit(makers[spec.name](), spec.max_frames)
+        return PolicyFrames(env, spec.frame) if spec.pictures and spec.frame else env
 
     return SyncVectorEnv([make] * width, autoreset_mode=AutoresetMode.DISABLED)
 
@@ -84,7 +88,8 @@ def _make_fast(spec: EnvSpec, width: int) -> VectorEnv:
     from wm_mpi.envs.fast import CarRacingVector
 
     cars = CarRacingVector(width, lap_complete_percent=spec.lap_complete_percent, max_episode_steps=spec.max_frames,
-                           observation_size=64, autoreset_mode=AutoresetMode.DISABLED)
+                           observation_size=64 if spec.frame else 96, frame=spec.frame or "road",
+                           autoreset_mode=AutoresetMode.DISABLED)
     once = copy.copy(cars)
     once.reset(seed=0)
     once.step(np.zeros((width, 3)))

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from wm_mpi.core.shipped import called, found, kind_of, shipped
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import EnvSpec, has_pictures
 from wm_mpi.evolution.run_state import finished
-from wm_mpi.world.manifest import load_manifest
+from wm_mpi.world.manifest import frame_of, load_manifest
 
 OWN = "runs/es"
 """Where es puts a run unless told otherwise."""
@@ -64,13 +65,15 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
         log.info(f"this is {called(run)}, which comes with the package"
                  + (f"; for your own: --run {OWN}" if RunDir(OWN).champion.exists() else ""))
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
-    spec = EnvSpec(env or settings["env"], max_frames, lap)
+    spec = EnvSpec(env or settings["env"], max_frames, lap)  # its frames are the world's, see below
     first = f"{directory.path} has no champion yet: let es finish a generation first"
     arrays, about = load_arrays(directory.champion, first, Champion, ("parameters", "best_candidate"))
     world = world or world_of(directory, settings)
     if world is not None and world == world_of(directory, settings) and spec.pictures and not Path(world).exists():
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
     check_world(world, about, spec, settings["env"])
+    if world is not None and spec.pictures:
+        spec = replace(spec, frame=frame_of(load_manifest(Path(world))))
     generation, rows = about["generation"], list(whole_lines(directory.metrics, Generation))
     if directory.checkpoint_files() and not complete(rows, settings):  # an export has none, and is what it is
         log.info(f"{directory.path} is not finished ({len(rows)} of {settings['generations']} generations): this is its "

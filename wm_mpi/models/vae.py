@@ -18,8 +18,18 @@ class Vae(keras.Model):
     win, and the latents would say nothing.)
     """
 
-    def __init__(self, kl_tolerance: float = 0.5, seed: int = 0) -> None:
+    def __init__(self, kl_tolerance: float = 0.5, seed: int = 0, bar: tuple[int, float] = (64, 1.0)) -> None:
+        """New weights.
+
+        Args:
+            kl_tolerance: free bits of a latent (nats).
+            seed: of the weights and the noise.
+            bar: the row in which the bar of instruments begins, and how much an error in it counts. It is small, and what it
+                alone tells, the speed, is lost otherwise among everything that a frame's grass looks like.
+        """
         super().__init__(name="vae", autocast=False)
+        first, weight = bar
+        self._weights_of_rows = np.where(np.arange(64) < first, 1, weight).astype(np.float32)[:, None, None]
         self.kl_floor = kl_tolerance * LATENTS
         self.seed_generator = keras.random.SeedGenerator(seed)
         initial = [keras.initializers.GlorotUniform(seed=seed * 1000 + number) for number in range(11)]
@@ -57,12 +67,14 @@ class Vae(keras.Model):
                      training: bool = True) -> Any:
         """Mean over the batch of summed squared error and floored KL (nats)."""
         frames = ops.cast(x["frames"], "float32") / 255.0
-        squared = ops.sum(ops.square(frames - y_pred["reconstruction"]), axis=(1, 2, 3))
+        errors = ops.square(frames - y_pred["reconstruction"])
+        squared = ops.sum(errors, axis=(1, 2, 3))
+        weighted = ops.sum(errors * self._weights_of_rows, axis=(1, 2, 3))
         mu, logvar = y_pred["mu"], y_pred["logvar"]
         kl = -0.5 * ops.sum(1 + logvar - ops.square(mu) - ops.exp(logvar), axis=1)
         self.reconstruction_tracker.update_state(squared)
         self.kl_tracker.update_state(kl)
-        return ops.mean(squared) + ops.mean(ops.maximum(kl, self.kl_floor))
+        return ops.mean(weighted) + ops.mean(ops.maximum(kl, self.kl_floor))
 
     def encode(self, frames: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Mean and log variance of z, float32 [B, 32] each."""

@@ -43,6 +43,7 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
         "## Verdicts\nReturns in points; every track is one that neither training nor validation has seen. The controller "
         "is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
         "## What it took\n" + bullets({
+            "what V sees": "the whole picture, 96 rows" if data.get("frame") == "whole" else "the road, rows 0 to 83",
             "frames for V and M": f"{data['env_id']}, policy {unrooted(data.get('policy', ''))}, seed {data.get('seed')}",
             "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes per candidate of at most "
                  f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "
@@ -53,8 +54,19 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
         "## Gates that V and M passed\n" + bullets({
             gate["name"]: ("not measured" if gate["value"] is None else f"{gate['value']:.3g}")
             + ("" if gate["passed"] else " (failed)") for gate in manifest.get("gates", ())}),
+        *true_state(manifest),
         "## Files\n" + bullets({file: f"SHA-256 {digest}" for file, digest in sorted(manifest["files"].items())})]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def true_state(manifest: Manifest) -> list[str]:
+    """How well the car's true state is told by z, h and both."""
+    told = manifest.get("true_state", {})
+    if not told:
+        return []
+    rows = [f"| {name} | {each['z']:.2f} | {each['h']:.2f} | {each['zh']:.2f} |" for name, each in told.items()]
+    return ["\n".join(["## What z and h know of the true state", "R² of a linear regression, on tracks of its own.", "",
+                       "| | z | h | [z, h] |", "|---|---:|---:|---:|", *rows])]
 
 
 def verdicts(evaluations: Sequence[Evaluation]) -> str:

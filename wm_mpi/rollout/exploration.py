@@ -1,5 +1,6 @@
 """Policies for data. Without a world yet they must leave the start and see curves, speed and grass; a champion explores."""
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy.typing as npt
 
 from wm_mpi.core.controller import ACTIONS, squash
 from wm_mpi.core.seeding import generator
+from wm_mpi.envs import Frame, policy_frame
+from wm_mpi.world.policy import Policy
 
 PROJECTION_SEED = 2018
 EXPLORATION_SEED = 2019
@@ -15,6 +18,10 @@ FEATURES = 32
 
 DECAY = 1 - 1 / 25
 """Share of a random walk's deviation left after a frame: a correlation time of 25 frames (0.5 s)."""
+
+
+FASTEST_FRAMES, SLOWEST_FRAMES = 10, 250
+"""Shortest and longest correlation time of a champion's straying (frames)."""
 
 
 class WalkPolicy:
@@ -76,6 +83,23 @@ class LinearBehaviour:
         return squash(np.einsum("bof,bf->bo", self._weights, features.astype(np.float64)))
 
 
+class ShrinkingPolicy:
+    """A policy that is shown CarRacing's own pictures, 96x96, because what is recorded is not what it sees."""
+
+    def __init__(self, policy: Policy, frame: Frame) -> None:
+        """``policy`` sees ``frame``."""
+        self.parameters = policy.parameters
+        self._policy, self._frame = policy, frame
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode."""
+        self._policy.assign(slot, parameters, noise)
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions of all slots, of pictures uint8 [width, 96, 96, 3]."""
+        return self._policy.act(policy_frame(observations, self._frame))
+
+
 class Biased(Protocol):
     """A policy whose controller can be pushed aside, such as ``policy.GraphPolicy``."""
 
@@ -90,10 +114,12 @@ class Biased(Protocol):
 
 
 class ExploringPolicy:
-    """A champion that strays: smooth noise on its controller's bias, of a strength drawn an episode and an output.
+    """A champion that strays: smooth noise on its controller's bias, its strength and pace drawn per episode and output.
 
     Noise goes in before the squashing, so that actions stay in bounds and M remembers what was really done. The strengths
     are uniform between 0 and ``exploration``: some episodes go as the champion would, others leave the road and come back.
+    Correlation times are log-uniform between 10 and 250 frames: quick noise on the wheel shows how a car swerves and
+    recovers, slow noise on gas or brake makes whole stretches faster or slower than the champion goes by itself.
     """
 
     def __init__(self, policy: Biased, width: int, exploration: float) -> None:
@@ -101,18 +127,20 @@ class ExploringPolicy:
         self.parameters = policy.parameters
         self._policy, self._exploration = policy, exploration
         self._generators: list[np.random.Generator] = [generator(0)] * width
-        self._spread, self._state = np.zeros((2, *policy.push.shape))
+        self._spread, self._state, self._decay = np.zeros((3, *policy.push.shape))
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
-        """Begin an episode in ``slot``: the champion's with ``noise``, and strengths drawn from a generator beside it."""
+        """Begin an episode in ``slot``: the champion's with ``noise``; strengths and paces are of a generator beside it."""
         self._policy.assign(slot, parameters, noise)
         rng = self._generators[slot] = generator(noise, EXPLORATION_SEED)
-        self._spread[slot] = rng.uniform(0, self._exploration, len(self._spread[slot]))
-        self._state[slot] = rng.standard_normal(len(self._state[slot]))
+        actions = self._spread.shape[1]
+        self._spread[slot] = rng.uniform(0, self._exploration, actions)
+        self._state[slot] = rng.standard_normal(actions)
+        self._decay[slot] = 1 - 1 / np.exp(rng.uniform(math.log(FASTEST_FRAMES), math.log(SLOWEST_FRAMES), actions))
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, 3)."""
         self._policy.push[:] = self._spread * self._state
         noise = np.stack([rng.standard_normal(self._state.shape[1]) for rng in self._generators])
-        self._state = DECAY * self._state + np.sqrt(1 - DECAY**2) * noise
+        self._state = self._decay * self._state + np.sqrt(1 - self._decay**2) * noise
         return self._policy.act(observations)

@@ -13,7 +13,7 @@ from wm_mpi.core.controller import length
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.provenance import cpu_model
 from wm_mpi.core.seeding import EpisodeSeed, generator
-from wm_mpi.envs import EnvSpec, make_env, policy_frame
+from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.envs.toy import OBSERVATIONS
 from wm_mpi.pool import Arithmetic, Tasks
 from wm_mpi.world.policy import LinearPolicy, Policy, WorldPolicy
@@ -93,17 +93,16 @@ class Rollout:
     def _try_out(self) -> tuple[float, ...]:
         """All actions of some frames of ``width`` episodes, by controllers drawn at random."""
         seeds: Any = list(range(self.capacity))  # VectorEnv's own type hint forgets lists
-        frames = policy_frame(self._env.reset(seed=seeds)[0])
+        frames, _ = self._env.reset(seed=seeds)
         for slot in range(self.capacity):
             self._policy.assign(slot, generator(22, slot).normal(0, 0.1, self._policy.parameters), slot)
         said: list[float] = []
         for _ in range(SAMPLE_FRAMES):
             actions = self._policy.act(frames)
             said += actions.ravel().tolist()
-            observations, _, terminated, truncated, _ = self._env.step(actions)
+            frames, _, terminated, truncated, _ = self._env.step(actions)
             if (terminated | truncated).any():  # which may not be stepped again
                 break
-            frames = policy_frame(observations)
         return tuple(said)
 
     def run(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> Iterator[tuple[int, Played]]:
@@ -141,16 +140,14 @@ class Rollout:
         if not self._env.metadata.get("skips_ended", False):
             fresh |= self._ended
         if fresh.any():
-            observations, _ = self._env.reset(seed=seeds, options={"reset_mask": fresh})
-            self._frames = policy_frame(observations)
+            self._frames, _ = self._env.reset(seed=seeds, options={"reset_mask": fresh})
             self._ended &= ~fresh
 
     def _tick(self) -> Iterator[tuple[int, Played]]:
         """One frame of every running episode; yields those that ended."""
         frames = self._frames
         actions = self._policy.act(frames)
-        observations, rewards, terminated, truncated, infos = self._env.step(actions)
-        self._frames = policy_frame(observations)
+        self._frames, rewards, terminated, truncated, infos = self._env.step(actions)
         self._ended |= terminated | truncated
         for number, slot in enumerate(self._slots):
             if slot is None:

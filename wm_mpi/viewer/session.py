@@ -10,15 +10,15 @@ from PIL import Image
 
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import EnvSpec, make_env
+from wm_mpi.envs.frame import ROWS
 from wm_mpi.world.dream import DreamVector
 from wm_mpi.world.inference import Inference
+from wm_mpi.world.manifest import frame_of
 from wm_mpi.world.policy import WorldPolicy, rows_needed
 
 Picture = npt.NDArray[np.uint8]
 ROAD = (400, 600)
 """Height and width of the road's picture, unless told otherwise: Gymnasium's."""
-SHOWN = 84 / 96
-"""Share of its rows that a policy frame shows; the bar of instruments is below."""
 
 
 class Sight(NamedTuple):
@@ -75,7 +75,9 @@ class Drive:
         self._parameters = parameters
         self._frames = np.zeros((width, 64, 64, 3), np.uint8)
         self._road = road
-        self._env = self._open(world, EnvSpec("fast", max_frames, lap_complete_percent))
+        frame = frame_of(self._policy.manifest)
+        self._shown = ROWS[frame] / 96
+        self._env = self._open(world, EnvSpec("fast", max_frames, lap_complete_percent, frame))
         self._last: Sight | None = None
         self._expected: npt.NDArray[np.float32] | None = None
 
@@ -173,7 +175,7 @@ class DreamDrive(Drive):
         return DreamVector(world, 1, max_frames=spec.max_frames)
 
     def _picture(self) -> Picture:
-        (height, width), shown = self._road, round(self._road[0] * SHOWN)
+        (height, width), shown = self._road, round(self._road[0] * self._shown)
         picture = np.zeros((height, width, 3), np.uint8)
         picture[:shown] = np.asarray(Image.fromarray(self._frames[0]).resize((width, shown), Image.Resampling.BICUBIC))
         return picture

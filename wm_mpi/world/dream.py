@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 from wm_mpi.core.seeding import generator
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.world.inference import Inference
+from wm_mpi.world.manifest import frame_of
 from wm_mpi.world.policy import WorldPolicy
 
 Frames = npt.NDArray[np.uint8]
@@ -49,7 +50,7 @@ class DreamVector(VectorEnv):
         self._max_frames = max_frames
         self._insight = Inference.of(world)
         self._encoder = WorldPolicy(world, width, deterministic=True)
-        self._road = make_env(EnvSpec("fast", max_frames), width)
+        self._road = make_env(EnvSpec("fast", max_frames, frame=frame_of(self._encoder.manifest)), width)
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
         self.single_action_space = self._road.single_action_space
         self.observation_space = batch_space(self.single_observation_space, width)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import explained, read_json
-from wm_mpi.core.schema import Manifest
+from wm_mpi.core.schema import Frame, Manifest
 from wm_mpi.core.shipped import kind_of, shipped
+from wm_mpi.data.datasets import shown
 
 AGAIN = "run python -m wm_mpi.freeze again to rebuild it"
 
@@ -24,6 +25,11 @@ def load_manifest(world: Path) -> Manifest:
     manifest = read_json(path, Manifest, AGAIN)
     read_part(world, manifest, "policy.onnx")
     return manifest
+
+
+def frame_of(manifest: Manifest | None) -> Frame:
+    """What a world's V sees; worlds of before there was a choice see the road alone."""
+    return "road" if manifest is None else shown(manifest["env"])
 
 
 def read_part(world: Path, manifest: Manifest, name: str) -> bytes:

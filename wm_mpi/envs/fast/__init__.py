@@ -3,6 +3,7 @@
 from wm_mpi.envs.fast import cache
 
 with cache.used():
-    from wm_mpi.envs.fast.env import CarRacing, CarRacingVector
+    from wm_mpi.envs.fast.env import CarRacingVector
+    from wm_mpi.envs.fast.single import CarRacing
 
 __all__ = ["CarRacing", "CarRacingVector"]

@@ -1,4 +1,4 @@
-"""The engine behind Gymnasium's interfaces: ``CarRacingVector`` for many cars in one process, ``CarRacing`` for one."""
+"""The engine behind Gymnasium's vector interface: many cars in one process. ``single.py`` has one car."""
 
 from typing import Any
 
@@ -19,15 +19,16 @@ from wm_mpi.envs.fast.render.render import (
     RenderState,
     draw_observations,
     draw_policy_frames,
+    draw_whole_frames,
     make_scratch,
     render_rgb,
 )
-from wm_mpi.envs.fast.views import ShownState
+from wm_mpi.envs.frame import FRAMES, Frame
 
 Frames = npt.NDArray[np.uint8]
 Infos = dict[str, Any]
 
-DISCRETE = np.array([[0, 0, 0], [0.6, 0, 0], [-0.6, 0, 0], [0, 0.2, 0], [0, 0, 0.8]])
+DISCRETE_ACTIONS = np.array([[0, 0, 0], [0.6, 0, 0], [-0.6, 0, 0], [0, 0.2, 0], [0, 0, 0.8]])
 """CarRacing's five discrete actions as (steer, gas, brake): nothing, right, left, gas, brake."""
 RENDER_MODES = ["rgb_array", "state_pixels"]
 """``render`` gives pictures to watch, or the observation's 96×96."""
@@ -57,7 +58,8 @@ class CarRacingVector(Copyable, VectorEnv):
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, lap_complete_percent: float = 0.95,
                  domain_randomize: bool = False, continuous: bool = True, max_episode_steps: int | None = 1000,
                  observation_size: int = 96, render_size: tuple[int, int] = (600, 400),
-                 autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, verbose: bool = False) -> None:
+                 autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, verbose: bool = False,
+                 frame: Frame = "road") -> None:
         """Build the engine; the first ever use on a machine compiles for about a minute, later ones load a cache.
 
         Args:
@@ -71,21 +73,24 @@ class CarRacingVector(Copyable, VectorEnv):
             render_size: (width, height) of ``render``'s pictures in "rgb_array".
             autoreset_mode: as in Gymnasium; DISABLED takes ``options={"reset_mask": mask}``.
             verbose: print how tracks came about, as Gymnasium's.
+            frame: of policy frames, "road" leaves the indicator bar out, "whole" shows all.
 
         Raises:
-            ValueError: there is no such observation size or render mode.
+            ValueError: there is no such observation size, frame or render mode.
         """
+        if frame not in FRAMES:
+            raise ValueError(f"frame is {frame!r}, but must be {' or '.join(map(repr, FRAMES))}")
         if observation_size not in (96, POLICY_SIZE):
             raise ValueError(f"observation_size is {observation_size}, but must be 96 or {POLICY_SIZE}")
         if render_mode not in (None, *RENDER_MODES):
             raise ValueError(f"render_mode is {render_mode!r}, but must be None, {' or '.join(map(repr, RENDER_MODES))}; "
                              "for a window: gymnasium.make('wm_mpi:wm_mpi/CarRacing-v3', render_mode='human')")
-        self.num_envs, self.verbose = num_envs, verbose
+        self.num_envs, self.verbose, self.frame = num_envs, verbose, frame
         self.render_mode, self.render_size = render_mode, render_size
         self.continuous, self.domain_randomize, self.max_episode_steps = continuous, domain_randomize, max_episode_steps
         self.metadata = {**self.metadata, "autoreset_mode": AutoresetMode(autoreset_mode), "compiled": cache.target()}
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (observation_size, observation_size, 3), np.uint8)
-        self.single_action_space = _action_space(continuous)
+        self.single_action_space = action_space(continuous)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._cars = CarBatch(num_envs, lap_complete_percent)
@@ -100,14 +105,15 @@ class CarRacingVector(Copyable, VectorEnv):
 
     def _draw_all(self) -> None:
         """Call whatever is compiled of the drawing."""
-        for draw, size in ((draw_observations, 96), (draw_policy_frames, POLICY_SIZE)):
+        for draw, size in ((draw_observations, 96), (draw_policy_frames, POLICY_SIZE), (draw_whole_frames, POLICY_SIZE)):
             draw(np.zeros((self.num_envs, size, size, 3), np.uint8), self._scratch, self._state, self._ended)
         render_rgb(self._state, 0, 96, 96)
 
     def _derive(self) -> None:
         """What draws, and the arrays that are drawn, which are views of the physics' own."""
         self._scratch = make_scratch()
-        self._draw = draw_observations if self._frames.shape[1] == 96 else draw_policy_frames
+        small = {"road": draw_policy_frames, "whole": draw_whole_frames}[self.frame]
+        self._draw = draw_observations if self._frames.shape[1] == 96 else small
         names = [name for name in RenderState._fields if hasattr(self._cars, name) and name != "total_reward"]
         road, background, grass = self._colors
         self._state = RenderState(**{name: getattr(self._cars, name) for name in names}, total_reward=self._score,
@@ -208,11 +214,12 @@ class CarRacingVector(Copyable, VectorEnv):
         """Discrete actions as float64 [num_envs, 3]."""
         given = np.asarray(actions)
         if given.shape != (self.num_envs,) or not np.issubdtype(given.dtype, np.integer):
-            raise InvalidAction(f"actions are {self.num_envs} integers of 0 to {len(DISCRETE) - 1}, not {actions!r}")
-        cars = np.flatnonzero(((given < 0) | (given >= len(DISCRETE))) & running)
+            raise InvalidAction(f"actions are {self.num_envs} integers of 0 to {len(DISCRETE_ACTIONS) - 1}, not {actions!r}")
+        cars = np.flatnonzero(((given < 0) | (given >= len(DISCRETE_ACTIONS))) & running)
         if cars.size:
-            raise InvalidAction(f"the action of car {cars[0]} is {given[cars[0]]}, but must be 0 to {len(DISCRETE) - 1}")
-        return DISCRETE[np.where(running, given, 0)]
+            raise InvalidAction(f"the action of car {cars[0]} is {given[cars[0]]}, but must be 0 to "
+                                f"{len(DISCRETE_ACTIONS) - 1}")
+        return DISCRETE_ACTIONS[np.where(running, given, 0)]
 
     def _coast(self) -> Frames:
         """Advance running cars by a frame without acting: Gymnasium's ``step(None)``."""
@@ -238,65 +245,10 @@ class CarRacingVector(Copyable, VectorEnv):
         return tuple(render_rgb(state, car, *self.render_size) for car in range(self.num_envs))
 
 
-class CarRacing(ShownState, gymnasium.Env):
-    """One car: a drop-in for ``gymnasium.make("CarRacing-v3")``, about a hundred times as fast.
-
-    ``car``, ``track``, ``road``, ``reward`` and so on are those of Gymnasium's class, to look at; docs/engine.md lists them.
-    """
-
-    metadata = {"render_modes": RENDER_MODES, "render_fps": 50}
-
-    def __init__(self, render_mode: str | None = None, verbose: bool = False, lap_complete_percent: float = 0.95,
-                 domain_randomize: bool = False, continuous: bool = True, observation_size: int = 96,
-                 render_size: tuple[int, int] = (600, 400)) -> None:
-        """See ``CarRacingVector``; the time limit is a wrapper's, as usual for a single environment."""
-        self._vector = CarRacingVector(1, render_mode, lap_complete_percent, domain_randomize, continuous, None,
-                                       observation_size, render_size, AutoresetMode.DISABLED, verbose)
-        self._cars = self._vector._cars
-        self.render_mode, self.verbose = render_mode, verbose
-        self.continuous, self.domain_randomize = continuous, domain_randomize
-        self.lap_complete_percent = lap_complete_percent
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Frames, Infos]:
-        """Begin an episode; see ``CarRacingVector.reset``."""
-        super().reset(seed=seed)
-        self._vector._generators[0] = self.np_random
-        frames, infos = self._vector.reset(options=options)
-        return frames[0], infos
-
-    def step(self, action: Any) -> tuple[Frames, float, bool, bool, Infos]:
-        """Advance one frame (1/50 s); with None the controls stay as they are and nothing is rewarded.
-
-        After an end the car drives on, as Gymnasium's does.
-
-        Raises:
-            gymnasium.error.ResetNeeded: no episode has begun.
-            gymnasium.error.InvalidAction: NaN, too few numbers, no number of an action; nothing has moved.
-        """
-        if self._lap is None:
-            raise gymnasium.error.ResetNeeded("call reset before step")
-        self._vector._ended[0] = False
-        if action is None:
-            return self._vector._coast()[0], 0.0, False, False, {}
-        if not self.continuous:
-            if not self.action_space.contains(action):
-                raise InvalidAction(f"the action is {action!r}, but must be an integer of 0 to {len(DISCRETE) - 1}")
-            action = int(action)  # True is 1
-        frames, rewards, terminated, truncated, infos = self._vector.step([action])
-        info = {"lap_finished": bool(infos["lap_finished"][0])} if terminated[0] else {}
-        return frames[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
-
-    def render(self) -> Frames | None:  # type: ignore[override]
-        """A picture, uint8 [height, width, 3], as ``render_mode`` says; None without one."""
-        pictures = self._vector.render()
-        return None if pictures is None else pictures[0]
-
-
-def _action_space(continuous: bool) -> gymnasium.Space:
+def action_space(continuous: bool) -> gymnasium.Space:
+    """The actions of one car."""
     if not continuous:
-        return gymnasium.spaces.Discrete(len(DISCRETE))
+        return gymnasium.spaces.Discrete(len(DISCRETE_ACTIONS))
     return gymnasium.spaces.Box(np.array([-1, 0, 0], np.float32), np.array([1, 1, 1], np.float32))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.schema import Frame
 from wm_mpi.world.gates.metrics import (
     cross_entropy,
     distance_from_uniform,
@@ -75,13 +76,14 @@ def judge(drives: Drives, baseline: Baseline, forecasts: Forecasts, dreams: Drea
     kl = latent_kl(drives.mu[drives.real], drives.logvar[drives.real])
     active = kl >= ACTIVE if (kl >= ACTIVE).any() else np.ones_like(kl, np.bool_)  # of an idle latent all is noise
     spread = np.maximum(drives.z[drives.real].std(axis=0), 1e-6)
-    return ([*judge_sight(kl, drives.frames, drives.painted), *judge_memory(forecasts, baseline, active),
+    return ([*judge_sight(kl, drives.frames, drives.painted, drives.frame), *judge_memory(forecasts, baseline, active),
              *judge_dreams(dreams, spread, active)], kl.tolist())
 
 
-def judge_sight(kl: Array, frames: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8]) -> list[Gate]:
+def judge_sight(kl: Array, frames: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8],
+                frame: Frame = "road") -> list[Gate]:
     """V: what its latents tell [L] (nats), and frames beside what it makes of them [N, 64, 64, 3]."""
-    edge, car, grass = regions(frames)
+    edge, car, grass = regions(frames, frame)
     usual = np.broadcast_to(frames.mean(axis=0), frames.shape)
     plain = np.broadcast_to(frames[car].mean(axis=0) if car.any() else 0.0, frames.shape)
     collapsed = ("V's KL collapsed or V is hardly trained: give train_vae more --epochs, keep --kl-tolerance at 0.5 (near 0 "

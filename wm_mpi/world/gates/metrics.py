@@ -6,25 +6,31 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-CAR = (slice(48, 60), slice(28, 36))
+from wm_mpi.core.schema import Frame
+from wm_mpi.envs.frame import bar_row
+
+CAR: dict[Frame, tuple[slice, slice]] = {"road": (slice(48, 60), slice(28, 36)), "whole": (slice(42, 53), slice(28, 36))}
 """Rows and columns of a frame in which the car is always drawn."""
 
 Array = npt.NDArray[np.float64]
 Masks = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 
-def regions(frames: npt.NDArray[np.uint8]) -> Masks:
+def regions(frames: npt.NDArray[np.uint8], frame: Frame = "road") -> Masks:
     """Pixels of the road's edge, of the car and of the grass, bool [N, 64, 64] each.
 
     Grass is far greener than red (102, 204, 102 and lighter), road as green as red, the car redder than green; kerbs are
     red as well, but never where the car is. An edge is a pixel with grass and road among its eight neighbours and itself.
     """
+    frames, shape = frames[:, :bar_row(frame)], frames.shape[:3]
     red, green = frames[..., 0].astype(np.int16), frames[..., 1].astype(np.int16)
     grass = green - red > 70
     road = (abs(green - red) < 20) & (green > 60) & (green < 140)
     car = np.zeros_like(grass)
-    car[:, *CAR] = (red - green > 20)[:, *CAR]
-    return _spread(grass) & _spread(road), car, grass & ~_spread(road)
+    car[:, *CAR[frame]] = (red - green > 20)[:, *CAR[frame]]
+    masks = np.zeros((3, *shape), np.bool_)  # there is nothing of these in the bar
+    masks[:, :, :bar_row(frame)] = _spread(grass) & _spread(road), car, grass & ~_spread(road)
+    return masks[0], masks[1], masks[2]
 
 
 def _spread(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.schema import Frame
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.datasets import Dataset
 from wm_mpi.world.gates.metrics import huber_centre
@@ -51,6 +52,8 @@ class Drives:
     frames: npt.NDArray[np.uint8]
     painted: npt.NDArray[np.uint8]
     """Some of the frames, and what V's decoder makes of their z [N, 64, 64, 3]."""
+    frame: Frame = "road"
+    """What they show."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def watch_drives(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -
     z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32) * real[..., None]
     step, slot_of = np.concatenate(places, axis=1)
     return Drives(mu=mu, logvar=logvar, z=z, **arrays, real=real, frames=np.concatenate(frames),
-                  painted=_decode(vae, z[step, slot_of]))
+                  painted=_decode(vae, z[step, slot_of]), frame=data.frame)
 
 
 def _decode(vae: Weights, z: Floats) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from .digits import shrink_rows
 from .hud import clear_bar, draw_indicators, draw_score
 from .road import LAYERED, PLAIN, draw_road
 from .scene import BAR_TOP, WINDOW_H, WINDOW_W, add_grass, camera, draw_outside, world_box
-from .shrink import shrink_to_policy
+from .shrink import shrink_to_policy, shrink_whole
 from .state import RenderState, Scratch, make_scratch
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "draw_policy_frame",
     "draw_policy_frame_direct",
     "draw_policy_frames",
+    "draw_whole_frames",
     "make_scratch",
     "render_rgb",
 ]
@@ -174,6 +175,15 @@ def draw_policy_frames(out: np.ndarray, scratch: Scratch, state: RenderState, ma
     for k in range(out.shape[0]):
         if mask[k]:
             draw_policy_frame(out[k], scratch, k, state)
+
+
+@njit(cache=True, error_model="numpy")
+def draw_whole_frames(out: np.ndarray, scratch: Scratch, state: RenderState, mask: np.ndarray) -> None:
+    """Like :func:`draw_policy_frames`, of the whole observation, bar included."""
+    for k in range(out.shape[0]):
+        if mask[k]:
+            draw_observation(scratch.frame, scratch, k, state)
+            shrink_whole(scratch.frame, out[k], scratch.line)
 
 
 def render_rgb(state: RenderState, k: int = 0, width: int = 600, height: int = 400) -> np.ndarray:

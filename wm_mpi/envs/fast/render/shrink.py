@@ -1,8 +1,9 @@
-"""The project's 64x64 policy frame from the 96x96 observation.
+"""The project's 64x64 policy frames from the 96x96 observation.
 
 Rows 0..83 of the observation are averaged down to 64x64 by exact area: 84/64
 = 21/16 rows and 96/64 = 3/2 columns make one pixel, so the weights are whole
-numbers that sum to 21 * 3 = 63.  Results are rounded half up.
+numbers that sum to 21 * 3 = 63.  Of all 96 rows, 3/2 make one: the weights sum
+to 3 * 3 = 9.  Results are rounded half up.
 """
 
 from __future__ import annotations
@@ -35,6 +36,28 @@ def _mean(twice: int, once: int) -> int:
     """``(2 * twice + once) / 63`` rounded half up."""
     total = np.uint32(2) * np.uint32(twice) + np.uint32(once) + np.uint32(31)
     return (total * _RECIPROCAL) >> _RECIPROCAL_SHIFT
+
+
+@njit(cache=True, error_model="numpy")
+def shrink_whole(frame: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
+    """Average all rows of ``frame`` uint8 ``[96, 96, 3]`` to ``out``.
+
+    ``out`` uint8 ``[64, 64, 3]``; ``line`` uint16 ``[288]`` is scratch.
+    """
+    src = frame.reshape(96, 288)
+    dst = out.reshape(64, 192)
+    for j in range(64):
+        outer, middle = src[3 * (j // 2) + 2 * (j % 2)], src[3 * (j // 2) + 1]
+        for x in range(288):
+            line[x] = np.uint16(2) * np.uint16(outer[x]) + np.uint16(middle[x])
+        row = dst[j]
+        for t in range(32):
+            s = 9 * t
+            d = 6 * t
+            for ch in range(3):
+                middle_column = np.uint32(line[s + 3 + ch]) + np.uint32(4)  # half of 9, to round
+                row[d + ch] = (np.uint32(2) * np.uint32(line[s + ch]) + middle_column) // np.uint32(9)
+                row[d + 3 + ch] = (np.uint32(2) * np.uint32(line[s + 6 + ch]) + middle_column) // np.uint32(9)
 
 
 @njit(cache=True, error_model="numpy")
