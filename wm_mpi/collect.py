@@ -7,7 +7,7 @@ if __name__ == "__main__":
     run_command("collect", CollectConfig)
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,36 +24,40 @@ from wm_mpi.core.seeding import Stream, episode_seed
 from wm_mpi.data.collection import Collection, first_shards
 from wm_mpi.data.datasets import open_frames, write_index
 from wm_mpi.data.episodes import check_shard
-from wm_mpi.envs import EnvSpec, Frame, display, has_pictures, make_env
+from wm_mpi.envs import EnvSpec, display, game_of, make_env, settled
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.pool import Pool, Several, open_pool
 from wm_mpi.rollout.collector import Packer, Player
-from wm_mpi.rollout.exploration import ExploringPolicy, LinearBehaviour, ShrinkingPolicy, WalkPolicy
+from wm_mpi.rollout.exploration import ExploringPolicy, ShrinkingPolicy, behaviour
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
 from wm_mpi.world.policy import Policy
 
-BEHAVIOURS: dict[str, Callable[[int], Policy]] = {"random": WalkPolicy, "linear": LinearBehaviour}
-"""Who drives where no champion does."""
+BEHAVIOURS = ("random", "linear")
+"""Who acts where no champion does."""
 PLAYER, PACKER = 0, 1
 """The workers of a rank, by their numbers."""
 
 
 def main(config: CollectConfig) -> None:
     """Collect or go on collecting; worker ranks serve inside ``open_pool`` and come out with None."""
-    if not has_pictures(config.env):
-        raise UserError(f"--env {config.env} shows no frames, there is nothing to collect: use a CarRacing environment")
+    config = settled(config)
+    game = game_of(config.env)
+    if not game.pictures:
+        raise UserError(f"--env {config.env} shows no frames, there is nothing to collect: C takes its vectors as they are")
+    if config.frame not in (None, *game.frames):
+        raise UserError(f"--env {config.env} has no frames {config.frame!r}: give {' or '.join(game.frames)}")
     champion = load_champion(config)
     collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
-    seen: Frame = (champion and champion.spec.frame) or config.frame or "road"
+    seen: str = (champion and champion.spec.frame) or config.frame or str(game.frame)
     recorded = config.frame or seen
-    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent, recorded)
+    spec = EnvSpec(config.env, config.max_frames or 0, config.lap_complete_percent, recorded)  # settled
 
     def build() -> Several:
         if seen == recorded:
             player = Player(make_env(spec, config.width), driver(config, champion), collection)
         else:
             player = Player(make_env(replace(spec, frame=None), config.width),
-                            ShrinkingPolicy(driver(config, champion), seen), collection, recorded)
+                            ShrinkingPolicy(driver(config, champion), game.frames[seen]), collection, game.frames[recorded])
         return Several([player, Packer(collection)])
 
     with open_pool(build, lambda: display(config.display)) as pool:
@@ -89,7 +93,7 @@ def load_champion(config: CollectConfig) -> Trained | None:
 def driver(config: CollectConfig, champion: Trained | None) -> Policy:
     """The policy that drives."""
     if champion is None:
-        return BEHAVIOURS[config.policy](config.width)
+        return behaviour(config.policy, game_of(config.env), config.width)
     policy: Any = make_policy(champion.spec, champion.world, config.width, champion.deterministic)
     return ExploringPolicy(policy, config.width, config.exploration) if config.exploration else policy
 
@@ -99,7 +103,7 @@ def parameters_of(champion: Trained | None) -> npt.NDArray[np.float64]:
     return np.empty(0) if champion is None else champion.parameters
 
 
-def begin(config: CollectConfig, champion: Trained | None, frame: Frame) -> None:
+def begin(config: CollectConfig, champion: Trained | None, frame: str) -> None:
     """Take the directory, or go on in it.
 
     Raises:

@@ -22,7 +22,7 @@ from wm_mpi.core.files import explained
 from wm_mpi.core.launch import STATUS_FILE, TELLING
 from wm_mpi.core.launched import launched_rank
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.envs import EnvSpec, display
+from wm_mpi.envs import EnvSpec, display, settled
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
 from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, check_hosts
 from wm_mpi.world.manifest import frame_of, load_manifest
@@ -57,6 +57,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
         UserError: a rank cannot play, the output directory cannot be written, or the launcher's MPI is another one.
     """
     out = Path(config.out)
+    config = settled(config)
     spec = EnvSpec(config.env, frame=frame_of(None if config.world is None else load_manifest(Path(config.world))))
     with open_pool(lambda: Examiner(spec, config.world, config.width, config.seconds, out / PROBE),
                    lambda: display(config.display)) as pool:

@@ -23,14 +23,15 @@ from wm_mpi.models.vae import Vae
 def main(config: EncodeConfig) -> None:
     """Write ``latents.h5``; it is small and quick to make, so a second run makes it anew."""
     weights, about = load_weights(config.vae, "vae")
-    vae = Vae()
+    latents = len(weights["encoder/mu/bias"])
+    vae = Vae(latents)
     set_weights(vae, weights, f"{config.vae}/weights.h5")
     with open_frames(config.data) as data:
         data.require(shown(about["env"]), f"V in {config.vae}")
         out = Path(config.out)
         begin_directory(out, config.values(), config.changeable_fields())
         log.info(f"encoding {len(data):,} frames, {backend()}")
-        write_latents(out / "latents.h5", data, encoded(vae, data, config.batch_size), {"vae": about["sha256"]})
+        write_latents(out / "latents.h5", data, encoded(vae, data, config.batch_size), latents, {"vae": about["sha256"]})
     print(f"finished: latents in {out / 'latents.h5'}")
 
 

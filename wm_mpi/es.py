@@ -17,24 +17,25 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.core.schema import Manifest, Start
-from wm_mpi.core.seeding import Stream, episode_seed
+from wm_mpi.core.seeding import Stream, episode_seed, generator
 from wm_mpi.core.shipped import describe_place
 from wm_mpi.core.terminal import quoted
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.envs import EnvSpec, display
+from wm_mpi.envs import EnvSpec, display, settled
 from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished
 from wm_mpi.evolution.strategy import Strategy
 from wm_mpi.pool import Pool, open_pool
-from wm_mpi.rollout.worker import TOY_PARAMETERS, Played, Task, make_rollout, require_finite
+from wm_mpi.rollout.worker import Played, Task, make_policy, make_rollout, require_finite
 from wm_mpi.world.manifest import frame_of, load_manifest
 
 
 def main(config: EsConfig) -> None:
     """Run or resume ``config``; worker ranks serve inside ``open_pool`` and come out with None."""
+    config = settled(config)
     manifest = None if config.world is None else load_manifest(Path(config.world))
-    spec = EnvSpec(config.env, config.max_frames, config.lap_complete_percent, frame_of(manifest))
+    spec = EnvSpec(config.env, config.max_frames or 0, config.lap_complete_percent, frame_of(manifest))
     introduce(config)
-    with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic),
+    with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic, config.hidden),
                    lambda: display(config.display)) as pool:
         if pool is not None:
             train(config, pool, spec, manifest)
@@ -53,11 +54,11 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
     """The ES loop: ask, play, tell, validate, save."""
     run = RunDir(config.out)
     if not run.checkpoint_files():
-        begin(config.init, manifest)  # complains, if at all, before the directory is taken
+        begin(config, spec, manifest)  # complains, if at all, before the directory is taken
     world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
     run.begin(config.values() | world, config.changeable_fields())
     state, strategy = RunState.resume(
-        run, lambda: Strategy(begin(config.init, manifest), config.popsize, config.sigma, config.seed),
+        run, lambda: Strategy(begin(config, spec, manifest), config.popsize, config.sigma, config.seed),
         spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, state.episodes_total) as progress:
@@ -82,14 +83,18 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
           f"next: python -m wm_mpi.evaluate --run {quoted(run.path)}")
 
 
-def begin(init: str | None, manifest: Manifest | None) -> npt.NDArray[np.float64]:
+def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDArray[np.float64]:
     """Where the search begins, shape (parameters,): at zero, or with the parameters of a refit file or a champion.
 
     Raises:
         UserError: nothing there, or from another world.
     """
-    if init is None:
-        return np.zeros(TOY_PARAMETERS if manifest is None else manifest["shapes"]["parameters"])
+    init = config.init
+    if init is None and manifest is not None:
+        return np.zeros(manifest["shapes"]["parameters"])
+    if init is None:  # with hidden units zero is a place from which nothing follows
+        size = make_policy(spec, None, 1, True, config.hidden).parameters
+        return generator(config.seed, 23).normal(0, 0.1, size) if config.hidden else np.zeros(size)
     path = RunDir(init).champion if Path(init).is_dir() else Path(init)
     arrays, about = load_arrays(path, "give --init the file of refit, or the directory of an es run with a champion", Start,
                                 ("parameters",))

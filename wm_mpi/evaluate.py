@@ -102,7 +102,8 @@ def check_places(config: EvaluateConfig, runs: list[Trained]) -> None:
 
 def rollout_of(config: EvaluateConfig, trained: Trained) -> Rollout:
     """The environments and the policy of a run: what plays for it on a rank."""
-    return make_rollout(trained.spec, trained.world, config.width or trained.settings["width"], trained.deterministic)
+    return make_rollout(trained.spec, trained.world, config.width or trained.settings["width"], trained.deterministic,
+                        trained.settings.get("hidden"))
 
 
 def judge(config: EvaluateConfig, pool: Pool, each: Contestant, seeds: Sequence[EpisodeSeed], progress: Progress) -> Result:

@@ -30,7 +30,7 @@ MANIFEST = "manifest.json"
 
 def main(config: ExportConfig) -> None:
     """Write all of it beside the place where it goes, then put it there at once."""
-    trained = load_trained(config.run, env=None, world=config.world, max_frames=1000, lap_complete_percent=None,
+    trained = load_trained(config.run, env=None, world=config.world, max_frames=None, lap_complete_percent=None,
                            deterministic=None)
     world = Path(trained.in_world("no world: there is nothing to share"))
     out, notes = Path(config.out), "" if config.notes is None else read_text(Path(config.notes))

@@ -15,26 +15,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.core.controller import length
+from wm_mpi.core.controller import Control
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import check_writable, replaced_together, write_json
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.provenance import digest, environment
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.datasets import Dataset, open_frames, shown
-from wm_mpi.envs import SOLVED
+from wm_mpi.envs import family, game_of
 from wm_mpi.models.checkpoints import load_weights, split_by_sight, weights_file
 from wm_mpi.models.keras_policy import KerasPolicy
-from wm_mpi.models.rnn import HIDDEN
 from wm_mpi.models.training import Arrays, backend, set_weights
-from wm_mpi.models.vae import LATENTS, Vae
+from wm_mpi.models.vae import Vae
 from wm_mpi.world.calibration import frames_per_second, quantise_encoder, two_samples
 from wm_mpi.world.gates.gates import Gate, judge, objection, table
 from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, watch_drives
 from wm_mpi.world.gates.state_probe import describe as describe_state
 from wm_mpi.world.gates.state_probe import probe_state
 from wm_mpi.world.gates.state_probe import table as table_of_state
-from wm_mpi.world.graph import build_encoder, build_policy
+from wm_mpi.world.graph import build_encoder, build_policy, latents_of
 from wm_mpi.world.policy import GraphPolicy
 from wm_mpi.world.reference import tick
 
@@ -49,6 +48,9 @@ KERAS_ON_GPU = ROUNDINGS * 2**13
 """There it may multiply in TF32, which is 13 bits shorter. Wrong formulas are still told from that."""
 
 
+CAR_CONTROL = Control()
+
+
 def main(config: FreezeConfig) -> None:
     """Judge V and M, build and check the graph; then write the world, its manifest last: without one it is no world."""
     vae_weights, vae_about = load_weights(config.vae, "vae")
@@ -61,11 +63,14 @@ def main(config: FreezeConfig) -> None:
     with open_frames(config.data) as data:
         data.require(shown(vae_about["env"]), f"V in {config.vae}")
         gates, kl = judge_world(config, (vae_weights, vae_about), (rnn_weights, rnn_about), data)
-        told = probe_state(vae_weights, rnn_weights, data.frame) if config.probe and data.about["env"] in SOLVED else []
+        car = family(data.about["env"]) == "carracing"
+        told = probe_state(vae_weights, rnn_weights, data.frame) if config.probe and car else []
         if told:
             print(table_of_state(told))
-        graph, precision, checks = build_graph(vae_weights, rnn_weights, data, config.precision)
-        vae = Vae()
+        control = game_of(data.about["env"]).control
+        graph, precision, checks = build_graph(vae_weights, rnn_weights, control, data, config.precision)
+        latents, hidden = latents_of(rnn_weights), rnn_weights["lstm/recurrent_kernel"].shape[0]
+        vae = Vae(latents)
         set_weights(vae, vae_weights, config.vae)
         with replaced_together(world, last="manifest.json") as new:
             (new / "policy.onnx").write_bytes(graph)
@@ -76,8 +81,9 @@ def main(config: FreezeConfig) -> None:
                 "format": 1, "precision": precision, "checks": checks,
                 "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
                 "true_state": describe_state(told),
-                "shapes": {"frames": [64, 64, 3], "latents": LATENTS, "hidden": HIDDEN,
-                           "parameters": length(LATENTS + HIDDEN)},
+                "shapes": {"frames": [64, 64, 3], "latents": latents, "hidden": hidden, "actions": control.actions,
+                           "parameters": control.parameters(latents, hidden)},
+                "controller": control.describe(),
                 "vae": vae_about["sha256"], "data": data.fingerprint(), "made_by": environment(),
                 "files": {path.name: digest(path) for path in sorted(new.iterdir())}})
     print(f"finished: world in {world}, {precision}; look at {world / 'samples.png'}")
@@ -101,14 +107,16 @@ def judge_world(config: FreezeConfig, vae: Loaded, rnn: Loaded, data: Dataset) -
     return gates, kl
 
 
-def build_graph(vae: Arrays, rnn: Arrays, data: Dataset, precision: str) -> tuple[bytes, str, dict[str, Any]]:
+def build_graph(vae: Arrays, rnn: Arrays, control: Control, data: Dataset, precision: str,
+                ) -> tuple[bytes, str, dict[str, Any]]:
     """The serialised policy, the precision taken (int8, mixed or fp32), and the figures of its checks, for the manifest.
 
     Raises:
         UserError: Keras or the graph is too far from exact arithmetic, or int8, if asked for, from fp32.
     """
-    exact = build_policy(vae, rnn).SerializeToString()
-    graph, keras = compare([GraphPolicy(exact, 4, deterministic=True), KerasPolicy(vae, rnn, 4)], vae, rnn, data)
+    exact = build_policy(vae, rnn, control=control).SerializeToString()
+    policies: list[GraphPolicy | KerasPolicy] = [GraphPolicy(exact, 4, True, control), KerasPolicy(vae, rnn, 4, control)]
+    graph, keras = compare(policies, vae, rnn, data, control)
     allowed = KERAS_ON_CPU if backend().endswith("cpu") else KERAS_ON_GPU
     for name, off, most in (("Keras", keras, allowed), ("the fp32 graph", graph, ROUNDINGS)):
         if not off <= most:  # so that NaN fails too
@@ -133,7 +141,7 @@ def build_graph(vae: Arrays, rnn: Arrays, data: Dataset, precision: str) -> tupl
           + (f"; {layers}, as int8 alone strays, in V's sigmas: {strays}" if layers else ""))
     log.info(f"{rounded.precision} against fp32, in units of V's sigma: {rounded.measured}")
     checks |= {"int8_to_fp32_in_sigmas": dataclasses.asdict(rounded.measured), "fp32_convolutions": rounded.exact}
-    return build_policy(rounded.vae, rnn, rounded.integers).SerializeToString(), rounded.precision, checks
+    return build_policy(rounded.vae, rnn, rounded.integers, control).SerializeToString(), rounded.precision, checks
 
 
 def sample_frames(data: Dataset) -> npt.NDArray[np.uint8]:
@@ -162,7 +170,8 @@ def paint_samples(path: Path, vae: Vae, frames: npt.NDArray[np.uint8]) -> None:
     plt.close(figure)
 
 
-def compare(policies: Sequence[GraphPolicy | KerasPolicy], vae: Arrays, rnn: Arrays, data: Dataset) -> list[float]:
+def compare(policies: Sequence[GraphPolicy | KerasPolicy], vae: Arrays, rnn: Arrays, data: Dataset,
+            control: Control = CAR_CONTROL) -> list[float]:
     """How far each policy's ticks are from exact ones, over 32 frames of each of 4 drives, in units of float32's rounding.
 
     The unit is what the same formulas in float32 are off at most, for actions, h, c and mu each (mu in V's sigmas); the
@@ -181,7 +190,7 @@ def compare(policies: Sequence[GraphPolicy | KerasPolicy], vae: Arrays, rnn: Arr
     with Progress(None, steps, unit="step", name="comparing with float64") as progress:
         for step in range(steps):
             frames = np.concatenate([data.read("frames", start + step, start + step + 1) for start in starts])
-            exact, rough = (tick(vae, rnn, controller, frames, h, c, dtype) for dtype in (np.float64, np.float32))
+            exact, rough = (tick(vae, rnn, controller, frames, h, c, dtype, control) for dtype in (np.float64, np.float32))
             said = [rough]
             for policy in policies:
                 policy.memory = h, c

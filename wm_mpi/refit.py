@@ -28,7 +28,7 @@ HELD_OUT_SHARE = 0.2
 
 def main(config: RefitConfig) -> None:
     """Show both worlds the same episodes, and fit."""
-    trained = load_trained(config.run, env=None, world=config.old_world, max_frames=1000, lap_complete_percent=None,
+    trained = load_trained(config.run, env=None, world=config.old_world, max_frames=None, lap_complete_percent=None,
                            deterministic=None)
     before = trained.in_world("no world: there is nothing to carry over")
     manifest = load_manifest(Path(config.world))

@@ -12,6 +12,7 @@ from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import begin_directory
 from wm_mpi.data.batches import sequence_batches, split_episodes
 from wm_mpi.data.datasets import open_latents
+from wm_mpi.envs import game_of
 from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
 from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Trainer, backend, configure
@@ -32,7 +33,9 @@ def main(config: RnnConfig) -> None:
         epochs = -(-config.steps // config.steps_per_epoch)
         checks = max(1, min(10, config.steps_per_epoch // 10))
         log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
-        trainer = Trainer(MdnRnn(data.read("mu", 0, 1).shape[1], config.seed), config.learning_rate, out, CLIP)
+        game, (latents, actions) = game_of(data.about["env"]), (data.read(name, 0, 1).shape[1] for name in ("mu", "actions"))
+        rnn = MdnRnn(latents, config.seed, config.hidden or game.hidden, actions, game.ending_weight)
+        trainer = Trainer(rnn, config.learning_rate, out, CLIP)
         done = resume(trainer, out, data, start)
         about = {"kind": "rnn", "vae": data.about["vae"],
                  "trained_on": trained_on(data, train if epochs else train[:0], origin)}

@@ -12,6 +12,7 @@ from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import begin_directory
 from wm_mpi.data.batches import frame_batches, frame_steps, split_episodes
 from wm_mpi.data.datasets import open_frames
+from wm_mpi.envs import game_of
 from wm_mpi.envs.frame import bar_row
 from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
 from wm_mpi.models.training import Trainer, backend, configure
@@ -32,7 +33,8 @@ def main(config: VaeConfig) -> None:
         steps, checks = (frame_steps(data, each, config.batch_size, config.parts) for each in (train, held_out))
         log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         bar_weight = BAR_WEIGHT if config.bar_weight is None else config.bar_weight
-        vae = Vae(config.kl_tolerance, config.seed, (bar_row(data.frame), bar_weight))
+        latents = config.latents or game_of(data.about["env"]).latents
+        vae = Vae(latents, config.kl_tolerance, config.seed, (bar_row(data.frame), bar_weight))
         trainer = Trainer(vae, config.learning_rate, out)
         done = resume(trainer, out, data, start)
         about = {"kind": "vae", "kl_tolerance": config.kl_tolerance, "bar_weight": bar_weight,

@@ -40,7 +40,7 @@ def main(config: WatchConfig) -> None:
 
         Window(car, seeds, Board(title(config, trained))).run()
     if video or sheet:
-        film_and_sheet(car, seeds, title(config, trained), video, sheet, config.max_frames)
+        film_and_sheet(car, seeds, title(config, trained), video, sheet, trained.spec.max_frames)
     if config.serve is not None:
         from wm_mpi.viewer.web import RunSource, serve  # loads websockets
 
@@ -69,7 +69,7 @@ def get_in(config: WatchConfig, trained: Trained) -> Drive:
     """
     kind = DreamDrive if config.dream else Drive
     world = trained.in_world("no pictures: give the run of a world")
-    car = kind(world, trained.parameters, trained.deterministic, config.max_frames,
+    car = kind(world, trained.parameters, trained.deterministic, trained.spec.max_frames,
                trained.spec.lap_complete_percent, trained.settings["width"], (ROAD[3], ROAD[2]))
     if isinstance(car, DreamDrive):
         car.temperature = config.temperature

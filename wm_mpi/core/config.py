@@ -12,14 +12,12 @@ from wm_mpi.core.options import (
     SHIPPED,
     Command,
     Display,
-    Environment,
     EpisodeOptions,
     Out,
     Presets,
     TrainingOptions,
     changeable,
 )
-from wm_mpi.core.schema import Frame
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,7 @@ class CollectConfig(EpisodeOptions, Command):
     policy: str = "random"
     """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
-    frame: Frame | None = None
+    frame: str | None = None
     """What is recorded, and so what V will see: the road above the bar of instruments, as in the paper, or the whole picture
     (default: what the champion's world sees, else the road)."""
     exploration: float = 0.0
@@ -86,6 +84,8 @@ class VaeConfig(TrainingOptions, Command):
     """Frames per step (count)."""
     kl_tolerance: float = 1.0
     """Free nats per latent: the KL is not penalised below kl_tolerance x 32 (nats; the paper: 0.5)."""
+    latents: int | None = None
+    """Numbers in z (count; default: the game's, 32 for CarRacing, 64 for Doom)."""
     bar_weight: float | None = None
     """Weight of errors in the bar of instruments, in frames that show it (default: 10; 1: the same as elsewhere)."""
     buffer_frames: int = 16_384
@@ -126,6 +126,8 @@ class RnnConfig(TrainingOptions, Command):
     """Directory for weights.h5, checkpoint.h5, history.jsonl and tensorboard/."""
     steps: int = dataclasses.field(default=2100, metadata=changeable())
     """Total gradient steps (count; a multiple of --steps-per-epoch; 0 writes an untrained M)."""
+    hidden: int | None = None
+    """Units of the LSTM (count; default: the game's, 256 for CarRacing, 512 for Doom)."""
     steps_per_epoch: int = 100
     """Steps between validations and checkpoints (count)."""
     batch_size: int = 32
@@ -198,6 +200,8 @@ class EsConfig(EpisodeOptions, Command):
     """End a training episode after this many frames without a gain in return (0: never); evaluation ignores it."""
     eval_every: int = 5
     """Generations between validations of the mean solution (count)."""
+    hidden: int | None = None
+    """Hidden tanh units of C, for games of vectors (count; default: none, C is linear)."""
     eval_episodes: int = 64
     """Validation episodes, on tracks of their own (count)."""
     deterministic: bool = True
@@ -252,7 +256,7 @@ class EvaluateConfig(Command):
     """Directory of the es run, or the name of a champion that comes with the package."""
     episodes: int = 100
     """Test episodes (count)."""
-    env: Environment | None = None
+    env: Annotated[str | None, tyro.conf.arg(metavar="GAME")] = None
     """Judge in this environment instead of the run's own."""
     world: str | None = None
     """Directory of the world, if it is not where the run found it."""
@@ -263,8 +267,8 @@ class EvaluateConfig(Command):
     both."""
     compare: str | None = None
     """Directory of another es run, which plays the same tracks: prints the paired difference with its interval."""
-    max_frames: int = 1000
-    """Longest episode (frames)."""
+    max_frames: int | None = None
+    """Longest episode (frames; default: the game's own, 1,000 for CarRacing)."""
     lap_complete_percent: float | None = None
     """Another rule for a completed lap than the run's (fraction)."""
     width: int | None = None
@@ -314,8 +318,8 @@ class WatchConfig(Command):
     """Temperature of M's draws in a dream (above 0): below 1 the likely is favoured, above 1 the unlikely."""
     world: str | None = None
     """Directory of the world, if it is not where the run found it."""
-    max_frames: int = 1000
-    """Longest episode (frames)."""
+    max_frames: int | None = None
+    """Longest episode (frames; default: the game's own, 1,000 for CarRacing)."""
     lap_complete_percent: float | None = None
     """Another rule for a completed lap than the run's (fraction)."""
     deterministic: bool | None = None
@@ -353,7 +357,7 @@ class DoctorConfig(Command):
     """Directory that runs will be written to: its locks, free space and visibility to all ranks are checked."""
     world: str | None = SHIPPED
     """Directory or name of the world that es will use."""
-    env: Environment = "fast"
+    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "fast"
     """Environment that es will use."""
     width: int = 16
     """Episodes that a rank plays in lock-step (count)."""

@@ -1,11 +1,13 @@
-"""C, the linear controller: how its parameters lie in one flat vector, and what becomes of its outputs, said once for all.
+"""C, the linear controller: what it looks at, how its parameters lie in one flat vector, and what becomes of its sums.
 
-An action is squash(W x + b). The vector is b, then W row by row, a row for each output. ``world.graph`` builds the same as
-ONNX from these figures; ``world.reference`` writes it out once more, on purpose, and is what the others are measured by.
+An action is made of the sums W x + b. The vector is b, then W row by row, a row for each output. ``world.graph`` builds the
+same as ONNX from these figures; ``world.reference`` writes it out once more, on purpose, and is what the others are measured
+by.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,3 +48,60 @@ def unpack(parameters: npt.NDArray, actions: int = ACTIONS) -> tuple[npt.NDArray
 def pack(bias: npt.NDArray, weights: npt.NDArray) -> npt.NDArray:
     """The vector [P] of b [A] and W [A, F]."""
     return np.concatenate([bias, weights.ravel()])
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a game's C looks at and how it acts, recorded with every world."""
+
+    outputs: tuple[Output, ...] = CAR
+    """One for each number of an action, which M is told as it is."""
+    kind: Literal["squash", "choice", "switches", "plain"] = "squash"
+    """``squash``: the outputs above; ``choice``: 1 for the largest sum, 0 for the others; ``switches``: 1 for sums above 0;
+    ``plain``: the sums."""
+    features: tuple[Literal["z", "h", "c"], ...] = ("z", "h")
+    """What C sees, in this order: the latents, and M's state before it has seen them."""
+    bias: bool = True
+    """Whether there is a b."""
+
+    @property
+    def actions(self) -> int:
+        """Numbers in an action."""
+        return len(self.outputs)
+
+    def seen(self, latents: int, hidden: int) -> int:
+        """How many features C sees."""
+        return sum(latents if name == "z" else hidden for name in self.features)
+
+    def parameters(self, latents: int, hidden: int) -> int:
+        """Numbers in C's vector."""
+        return self.actions * (self.seen(latents, hidden) + int(self.bias))
+
+    def whole(self, parameters: npt.NDArray) -> npt.NDArray:
+        """The vector [..., P] with its b, which is zero where C has none."""
+        if self.bias:
+            return parameters
+        return np.concatenate([np.zeros((*parameters.shape[:-1], self.actions), parameters.dtype), parameters], axis=-1)
+
+    def act(self, sums: npt.NDArray) -> npt.NDArray:
+        """Actions [..., A] of sums [..., A], in their own type."""
+        if self.kind == "squash":
+            return squash(sums, self.outputs)
+        if self.kind == "plain":
+            return sums
+        if self.kind == "switches":
+            return (sums > 0).astype(sums.dtype)
+        return (np.arange(self.actions) == sums.argmax(axis=-1)[..., None]).astype(sums.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values, for the manifest."""
+        return {"kind": self.kind, "outputs": [list(each) for each in self.outputs], "features": list(self.features),
+                "bias": self.bias}
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any] | None) -> "Control":
+        """What ``describe`` described; worlds of before there were several have the car's."""
+        if described is None:
+            return cls()
+        return cls(tuple(Output(*each) for each in described["outputs"]), described["kind"], tuple(described["features"]),
+                   described["bias"])

@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from wm_mpi.core.environments import Environment, has_pictures
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.shipped import called, found
 
@@ -64,16 +63,15 @@ class Command:
     """Say more, each line with its time, and errors with their traceback."""
 
     def __post_init__(self) -> None:
-        """Find home directories and what comes with the package; without pictures there are no V and M."""
+        """Find home directories and what comes with the package."""
         for name in PATHS:
             if isinstance(value := getattr(self, name, None), str):
                 object.__setattr__(self, name, at_home(flag(name), value))
         for name in SHIPPABLE:
             if isinstance(value := getattr(self, name, None), str) and value:
                 object.__setattr__(self, name, found(value))
-        env = getattr(self, "env", None)
-        if env is not None and not has_pictures(env) and hasattr(self, "world"):
-            object.__setattr__(self, "world", None)
+        if getattr(self, "env", None) == "carracing":
+            object.__setattr__(self, "env", "fast")  # as runs have recorded it from the beginning
 
     def values(self) -> dict[str, Any]:
         """The options as JSON values, without those that only tell how much to say."""
@@ -90,10 +88,11 @@ class Command:
 class EpisodeOptions:
     """How episodes are played, wherever they are played."""
 
-    env: Environment = "fast"
-    """Our CarRacing engine, Gymnasium's CarRacing-v3, gym 0.26.2's (extra 'gym'), or the toy with a known optimum."""
-    max_frames: int = 1000
-    """Longest episode (frames)."""
+    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "fast"
+    """'carracing' (our engine), 'gymnasium' (Gymnasium's CarRacing-v3), 'gym' (gym 0.26.2's, extra 'gym'), 'doom' (ViZDoom's
+    Take Cover, extra 'doom'), 'toy' (its optimum is known), an id of Gymnasium, or package.module:Class of your own."""
+    max_frames: int | None = None
+    """Longest episode (frames; default: the game's own, 1,000 for CarRacing)."""
     lap_complete_percent: float = 0.95
     """Share of tiles to visit before the start line ends the lap (fraction; CarRacing-v3: 0.95, the paper: 1.0)."""
     width: int = 16

@@ -3,15 +3,13 @@
 Only what is read is named here; files hold more.
 """
 
-from typing import Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import msgspec
 
 from wm_mpi.core.errors import UserError
 
 Value = TypeVar("Value")
-Frame = Literal["road", "whole"]
-"""What V sees: the rows above the indicator bar, as in the paper's code, or the bar as well, which tells the speed."""
 
 
 class Rules(TypedDict):
@@ -27,7 +25,8 @@ class Shown(TypedDict):
     """What is recorded with frames, and with what was made of them: the environment, and what its frames show of it."""
 
     env_id: NotRequired[str]
-    frame: NotRequired[Frame]
+    env: NotRequired[str]
+    frame: NotRequired[str]
 
 
 class Settings(TypedDict):
@@ -47,6 +46,7 @@ class Settings(TypedDict):
     eval_episodes: int
     deterministic: bool
     seed: int
+    hidden: NotRequired[int | None]
     stop_at: NotRequired[float | None]
 
 
@@ -156,6 +156,7 @@ class Manifest(TypedDict):
 
     files: dict[str, str]
     shapes: Shapes
+    controller: NotRequired[dict[str, Any]]
     precision: str
     env: Shown
     vae: str

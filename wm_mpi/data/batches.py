@@ -113,11 +113,11 @@ def sequence_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size
 
 
 def _sequences(source: Source, episodes: npt.NDArray, offsets: npt.NDArray, sequence: int) -> Batch:
-    latents = source.read("mu", 0, 1).shape[1]
+    latents, actions = (source.read(name, 0, 1).shape[1] for name in ("mu", "actions"))
     size = len(episodes)
     arrays = {"mu": np.zeros((size, sequence + 1, latents), np.float32),
               "logvar": np.zeros((size, sequence + 1, latents), np.float32),
-              "actions": np.zeros((size, sequence, 3), np.float32),
+              "actions": np.zeros((size, sequence, actions), np.float32),
               **{name: np.zeros((size, sequence), np.float32) for name in ("rewards", "terminated", "mask", "z_mask")}}
     rows = np.zeros(size, np.int64)
     for item, (episode, offset) in enumerate(zip(episodes, offsets, strict=True)):

@@ -30,16 +30,13 @@ from h5py._objects import phil
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import atomic_path
-from wm_mpi.core.schema import Frame, Frames, Latents, Shown, checked
+from wm_mpi.core.schema import Frames, Latents, Shown, checked
 from wm_mpi.core.terminal import quoted
 from wm_mpi.data.arrays import FORMAT, UNREADABLE, check_format, new_file, reason
 from wm_mpi.data.episodes import CHUNK_FRAMES, STEP_FIELDS, TABLE, check_shard
 
-LATENT_BYTES = 32 * 2 * 2 + 3 * 4 + 4 + 1
-"""Of one step in latents.h5."""
 
-
-def shown(about: Shown) -> Frame:
+def shown(about: Shown) -> str:
     """What frames show, by what is recorded with them or with what was made of them; it was the road alone at first."""
     return about.get("frame", "road")
 
@@ -144,11 +141,11 @@ class Dataset:
         return self.table["length"]
 
     @property
-    def frame(self) -> Frame:
+    def frame(self) -> str:
         """What its frames show: "road" or "whole"."""
         return shown(self.about)  # type: ignore[arg-type]  # checked when it was opened
 
-    def require(self, frame: Frame, by: str) -> None:
+    def require(self, frame: str, by: str) -> None:
         """Refuse frames that show something else than ``by``, which is named, sees.
 
         Raises:
@@ -204,14 +201,15 @@ class Dataset:
         return digest.hexdigest()[:16]
 
 
-def write_latents(path: Path, frames: Dataset, encoded: Iterable[tuple[npt.NDArray, npt.NDArray]],
+def write_latents(path: Path, frames: Dataset, encoded: Iterable[tuple[npt.NDArray, npt.NDArray]], latents: int,
                   about: Mapping[str, Any]) -> None:
     """Write ``latents.h5``: batches of (mu, logvar) in row order, everything else copied from ``frames``.
 
     Raises:
         UserError: the disk has not enough room (asked beforehand: this file is too large to be built in memory).
     """
-    needed, free = len(frames) * LATENT_BYTES, shutil.disk_usage(path.parent).free
+    per_step = latents * 2 * 2 + frames.read("actions", 0, 1).shape[1] * 4 + 4 + 1
+    needed, free = len(frames) * per_step, shutil.disk_usage(path.parent).free
     if free < needed:
         raise UserError(f"{path} needs about {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free: free some space and "
                         "run encode again")

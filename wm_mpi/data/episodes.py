@@ -19,7 +19,7 @@ TABLE = {"number": np.int64, "start": np.int64, "length": np.int64, "seed": np.i
 
 @dataclass(frozen=True)
 class Episode:
-    """One played episode of L steps: frames uint8 [L,64,64,3], actions float32 [L,3], rewards float32 [L], terminated
+    """One played episode of L steps: frames uint8 [L,64,64,3], actions float32 [L,A], rewards float32 [L], terminated
     bool [L]; ``seed`` is the track's.
     """
 
@@ -61,17 +61,18 @@ def read_episode(path: Path) -> Episode:
 
 def write_shard(path: Path, episodes: Iterable[Path]) -> None:
     """Pack episode files into one shard in the given order, one in memory at a time."""
+    sources = list(episodes)
     rows: dict[str, list[float]] = {name: [] for name in TABLE}
     with new_file(path) as file:
         file.attrs["format"] = FORMAT
-        shapes = {"frames": (64, 64, 3), "actions": (3,), "rewards": (), "terminated": ()}
+        shapes = {"frames": (64, 64, 3), "actions": _actions_of(sources[0]), "rewards": (), "terminated": ()}
         types = {"frames": np.uint8, "actions": np.float32, "rewards": np.float32, "terminated": np.bool_}
         for name, shape in shapes.items():
             file.create_dataset(name, (0, *shape), types[name], maxshape=(None, *shape),
                                 chunks=(CHUNK_FRAMES if name == "frames" else 1024, *shape),
                                 compression="gzip", compression_opts=1)
         total = 0
-        for source in episodes:
+        for source in sources:
             episode = read_episode(source)
             for name in shapes:
                 file[name].resize(total + len(episode), axis=0)
@@ -82,6 +83,11 @@ def write_shard(path: Path, episodes: Iterable[Path]) -> None:
             total += len(episode)
         for name, dtype in TABLE.items():
             file[f"episodes/{name}"] = np.asarray(rows[name], dtype)
+
+
+def _actions_of(path: Path) -> tuple[int, ...]:
+    """The shape of an action in an episode."""
+    return read_episode(path).actions.shape[1:]
 
 
 def check_shard(path: Path, frames: int | None = None) -> int:

@@ -8,9 +8,17 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi import __version__
 from wm_mpi.core.errors import UserError
+from wm_mpi.envs.registration import ENV_ID
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+
+def fast_id() -> str:
+    """Id of our engine with its version."""
+    return f"{ENV_ID} (wm_mpi {__version__})"
+
 
 def gymnasium_id() -> str:
     """Environment id with the version of its package."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from wm_mpi.core.errors import UserError
 
 HEIGHT, WIDTH = 120, 160
-SHOWN = 100
+SHOWN_ROWS = 100
 """Rows above the status bar, which V sees: 400 of 480 in the paper's code."""
 SKILL, START = 4, 14
 STEP_ASIDE = 1 / 3

@@ -18,7 +18,7 @@ from wm_mpi.core.schema import Champion, Generation, Settings, checked
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.core.shipped import called, found, kind_of, shipped
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.envs import EnvSpec, has_pictures
+from wm_mpi.envs import EnvSpec, family, game_of
 from wm_mpi.evolution.run_state import finished
 from wm_mpi.world.manifest import frame_of, load_manifest
 
@@ -53,7 +53,7 @@ class Trained(NamedTuple):
         return self.world
 
 
-def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int, lap_complete_percent: float | None,
+def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int | None, lap_complete_percent: float | None,
                  deterministic: bool | None) -> Trained:
     """The champion of the run directory ``run``; whatever is None is taken as the run had it.
 
@@ -65,7 +65,8 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
         log.info(f"this is {called(run)}, which comes with the package"
                  + (f"; for your own: --run {OWN}" if RunDir(OWN).champion.exists() else ""))
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
-    spec = EnvSpec(env or settings["env"], max_frames, lap)  # its frames are the world's, see below
+    name = env or settings["env"]
+    spec = EnvSpec(name, max_frames or game_of(name).max_frames, lap)  # its frames are the world's, see below
     first = f"{directory.path} has no champion yet: let es finish a generation first"
     arrays, about = load_arrays(directory.champion, first, Champion, ("parameters", "best_candidate"))
     world = world or world_of(directory, settings)
@@ -117,7 +118,7 @@ def check_world(world: str | None, champion: Champion, spec: EnvSpec, trained_in
     Raises:
         UserError: another world, no world, or another kind of environment.
     """
-    if spec.pictures != has_pictures(trained_in):
+    if family(spec.name) != family(trained_in):
         raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}")
     if world is None or not spec.pictures:
         return

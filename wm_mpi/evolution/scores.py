@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.seeding import EpisodeSeed, generator
-from wm_mpi.envs import SOLVED, EnvSpec
+from wm_mpi.envs import EnvSpec, solved_at
 from wm_mpi.rollout.worker import Played
 
 FEWEST_TRACKS = 10
@@ -35,7 +35,7 @@ def score(played: Sequence[Played], spec: EnvSpec, seeds: Sequence[EpisodeSeed])
 
 def is_solved(returns: npt.NDArray[np.float64], env: str) -> bool:
     """Whether returns (points) over test tracks are what counts as solved in an environment that has such a mark."""
-    mean, tracks = SOLVED.get(env, (np.inf, 0))
+    mean, tracks = solved_at(env) or (np.inf, 0)
     return bool(len(returns) >= tracks and returns.mean() >= mean)
 
 
@@ -87,9 +87,9 @@ def interval_in_words(result: Mapping[str, Any]) -> str:
 
 def solved(result: Result) -> str:
     """Whether that is solved, in words."""
-    if result["env"]["env"] not in SOLVED:
+    if (mark_at := solved_at(result["env"]["env"])) is None:
         return ""
-    mean, tracks = SOLVED[result["env"]["env"]]
+    mean, tracks = mark_at
     mark = f"a mean of at least {mean:.0f} over at least {tracks} tracks"
     if result["solved"]:
         return f"\nsolved: {mark}" + (

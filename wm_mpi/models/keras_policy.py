@@ -4,25 +4,28 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.core.controller import ACTIONS, length, squash, unpack
-from wm_mpi.models.rnn import HIDDEN, MdnRnn
+from wm_mpi.core.controller import Control, unpack
+from wm_mpi.models.rnn import MdnRnn
 from wm_mpi.models.training import Arrays, set_weights
-from wm_mpi.models.vae import LATENTS, Vae
+from wm_mpi.models.vae import Vae
 
 
 class KerasPolicy:
     """V, M and C from their Keras layers, with z = mu; a ``policy.Policy``."""
 
-    def __init__(self, vae: Arrays, rnn: Arrays, width: int) -> None:
+    def __init__(self, vae: Arrays, rnn: Arrays, width: int, control: Control | None = None) -> None:
         """Load weights by name; state for ``width`` slots."""
-        self._vae, self._rnn = Vae(), MdnRnn(LATENTS)
+        self._control = control = control or Control()
+        latents, hidden = len(vae["encoder/mu/bias"]), len(rnn["lstm/recurrent_kernel"])
+        self._vae = Vae(latents)
+        self._rnn = MdnRnn(latents, hidden=hidden, actions=len(rnn["lstm/kernel"]) - latents)
         set_weights(self._vae, vae, "V")
         set_weights(self._rnn, rnn, "M")
-        inputs = [keras.Input((size,)) for size in (LATENTS + ACTIONS, HIDDEN, HIDDEN)]
+        inputs = [keras.Input((size,)) for size in (len(rnn["lstm/kernel"]), hidden, hidden)]
         _, state = self._rnn.network.get_layer("lstm").cell(inputs[0], inputs[1:])
         self._step = keras.Model(inputs, state)
-        self.parameters = length(LATENTS + HIDDEN)
-        self._h, self._c = np.zeros((2, width, HIDDEN), np.float32)
+        self.parameters = control.parameters(latents, hidden)
+        self._h, self._c = np.zeros((2, width, hidden), np.float32)
         self._controller = np.zeros((width, self.parameters), np.float32)
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
@@ -37,9 +40,10 @@ class KerasPolicy:
     def look(self, observations: npt.NDArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         """One tick exactly as ``act`` does it, which gives away the latents z [width, 32] as well."""
         z, _ = self._vae.encode(observations)
-        features = np.concatenate([z, self._h], axis=1)
-        bias, weights = unpack(self._controller)
-        actions = squash(np.einsum("baf,bf->ba", weights, features) + bias)
+        parts = {"z": z, "h": self._h, "c": self._c}
+        features = np.concatenate([parts[name] for name in self._control.features], axis=1)
+        bias, weights = unpack(self._control.whole(self._controller), self._control.actions)
+        actions = self._control.act(np.einsum("baf,bf->ba", weights, features) + bias)
         moved = np.concatenate([z, actions], axis=1).astype(np.float32)
         self._h, self._c = (np.asarray(each) for each in self._step.predict_on_batch([moved, self._h, self._c]))
         return actions.astype(np.float64), z

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from wm_mpi.core.controller import ACTIONS
 
-HIDDEN, MIXTURES = 256, 5
+MIXTURES = 5
 LOGSTD_BOUND = 7.0
 """log standard deviations are clipped to +-7: beyond, exp() of a squared, scaled error leaves float32."""
 
@@ -19,15 +19,25 @@ class MdnRnn(keras.Model):
     The density head has 3 x 5 numbers per latent in the order (logmix, mean, logstd), as in the published weights.
     """
 
-    def __init__(self, latents: int = 32, seed: int = 0) -> None:
+    def __init__(self, latents: int = 32, seed: int = 0, hidden: int = 256, actions: int = ACTIONS,
+                 ending_weight: float = 1.0) -> None:
+        """New weights.
+
+        Args:
+            latents: numbers in z.
+            seed: of the weights and the sampled latents.
+            hidden: units of the LSTM.
+            actions: numbers in an action.
+            ending_weight: how much an error on the end of an episode counts.
+        """
         super().__init__(name="rnn", autocast=False)  # latents and rewards stay float32 in mixed precision
-        self.latents = latents
+        self.latents, self.ending_weight = latents, ending_weight
         self.seed_generator = keras.random.SeedGenerator(seed)
         initial = [keras.initializers.GlorotUniform(seed=seed * 1000 + number) for number in range(4)]
-        inputs = keras.Input((None, latents + ACTIONS))
-        hidden = layers.LSTM(HIDDEN, return_sequences=True, unit_forget_bias=True, kernel_initializer=initial[0],
+        inputs = keras.Input((None, latents + actions))
+        states = layers.LSTM(hidden, return_sequences=True, unit_forget_bias=True, kernel_initializer=initial[0],
                              recurrent_initializer=keras.initializers.Orthogonal(seed=seed), name="lstm")(inputs)
-        heads = [layers.Dense(size, kernel_initializer=initial[1 + number], name=name)(hidden)
+        heads = [layers.Dense(size, kernel_initializer=initial[1 + number], name=name)(states)
                  for number, (name, size) in enumerate(
                      (("mdn", latents * MIXTURES * 3), ("reward", 1), ("termination", 1)))]
         self.network = keras.Model(inputs, heads, name="network")
@@ -58,7 +68,7 @@ class MdnRnn(keras.Model):
                   "termination": _masked_mean(entropy, x["mask"])}
         for name, value in losses.items():
             self.trackers[name].update_state(value)
-        return losses["nll"] + losses["reward"] + losses["termination"]
+        return losses["nll"] + losses["reward"] + self.ending_weight * losses["termination"]
 
     def parts(self) -> dict[str, keras.Model]:
         """The named parts whose layers hold weights; the network's own name is left out of theirs."""

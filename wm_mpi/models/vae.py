@@ -7,21 +7,21 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers, ops
 
-LATENTS = 32
-
 
 class Vae(keras.Model):
     """Encoder, sampling and decoder for uint8 frames [B, 64, 64, 3].
 
     The loss of a frame is the squared error summed over its pixels (0..1) plus the KL to a standard normal, whose sum over
-    latents is floored at ``kl_tolerance`` x 32 nats as in the paper's code. (A loss averaged over pixels would let the KL
-    win, and the latents would say nothing.)
+    latents is floored at ``kl_tolerance`` nats per latent as in the paper's code. (A loss averaged over pixels would let the
+    KL win, and the latents would say nothing.)
     """
 
-    def __init__(self, kl_tolerance: float = 0.5, seed: int = 0, bar: tuple[int, float] = (64, 1.0)) -> None:
+    def __init__(self, latents: int = 32, kl_tolerance: float = 0.5, seed: int = 0,
+                 bar: tuple[int, float] = (64, 1.0)) -> None:
         """New weights.
 
         Args:
+            latents: numbers in z.
             kl_tolerance: free bits of a latent (nats).
             seed: of the weights and the noise.
             bar: the row in which the bar of instruments begins, and how much an error in it counts. It is small, and what it
@@ -30,7 +30,7 @@ class Vae(keras.Model):
         super().__init__(name="vae", autocast=False)
         first, weight = bar
         self._weights_of_rows = np.where(np.arange(64) < first, 1, weight).astype(np.float32)[:, None, None]
-        self.kl_floor = kl_tolerance * LATENTS
+        self.kl_floor = kl_tolerance * latents
         self.seed_generator = keras.random.SeedGenerator(seed)
         initial = [keras.initializers.GlorotUniform(seed=seed * 1000 + number) for number in range(11)]
 
@@ -44,10 +44,10 @@ class Vae(keras.Model):
 
         frames = keras.Input((64, 64, 3))
         features = layers.Flatten()(conv(4, 256)(conv(3, 128)(conv(2, 64)(conv(1, 32)(frames)))))
-        mu = layers.Dense(LATENTS, kernel_initializer=initial[0], name="mu")(features)
-        logvar = layers.Dense(LATENTS, kernel_initializer=initial[5], name="logvar")(features)
+        mu = layers.Dense(latents, kernel_initializer=initial[0], name="mu")(features)
+        logvar = layers.Dense(latents, kernel_initializer=initial[5], name="logvar")(features)
         self.encoder = keras.Model(frames, [mu, logvar], name="encoder")
-        latent = keras.Input((LATENTS,))
+        latent = keras.Input((latents,))
         small = layers.Reshape((1, 1, 1024))(layers.Dense(1024, kernel_initializer=initial[10], name="dense")(latent))
         large = deconv(3, 32, 6, "relu")(deconv(2, 64, 5, "relu")(deconv(1, 128, 5, "relu")(small)))
         self.decoder = keras.Model(latent, deconv(4, 3, 6, "sigmoid")(large), name="decoder")

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.schema import Epoch, Evaluation, Generation
-from wm_mpi.envs import SOLVED
+from wm_mpi.envs import solved_at
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Figure, Kind, Mark, axis, compact
 from wm_mpi.reporting.run_data import Latents, RunData, published
@@ -105,7 +105,7 @@ def histogram(row: Evaluation, name: str) -> Figure:
     y = axis("tracks", [counts], lambda value: f"{value:.0f}", int(min(5, counts.max() + 1)), floor=0)
     marks = [Mark("bars", "run", edges[:-1] + 0.04 * step, counts, low=edges[1:] - 0.04 * step),
              Mark("rule", "check", mean, label=f"mean {mean:.0f}")]
-    solved, _ = SOLVED.get(row["env"]["env"], (np.inf, 0))
+    solved, _ = solved_at(row["env"]["env"]) or (np.inf, 0)
     if x.low < solved < x.high and abs(solved - mean) > 0.15 * (x.high - x.low):
         marks.append(Mark("rule", "paper", solved, label=f"{solved:g}"))
     said = (f"Histogram of {len(returns)} returns in {name}, from {returns.min():.0f} to {returns.max():.0f}, "

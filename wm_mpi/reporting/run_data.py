@@ -17,7 +17,7 @@ from wm_mpi.core.provenance import holder, origins
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_latents
-from wm_mpi.envs import has_pictures
+from wm_mpi.envs import family
 from wm_mpi.evolution.champion import complete, open_run, world_of
 from wm_mpi.world.latents import latent_kl
 from wm_mpi.world.manifest import load_manifest
@@ -93,8 +93,8 @@ class RunData:
 
     @property
     def toy(self) -> bool:
-        """Whether this is a run of the toy environment, which has no world and nothing to compare with."""
-        return not has_pictures(self.config["env"])
+        """Whether this is a run of another game than CarRacing: there is nothing published to compare it with."""
+        return family(self.config["env"]) != "carracing"
 
     @property
     def lost(self) -> list[tuple[int, str]]:

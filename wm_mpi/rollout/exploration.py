@@ -6,9 +6,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.core.controller import ACTIONS, squash
+from wm_mpi.core.controller import Control
 from wm_mpi.core.seeding import generator
-from wm_mpi.envs import Frame, policy_frame
+from wm_mpi.envs import Game
+from wm_mpi.envs.frame import shrink
 from wm_mpi.world.policy import Policy
 
 PROJECTION_SEED = 2018
@@ -20,6 +21,7 @@ DECAY = 1 - 1 / 25
 """Share of a random walk's deviation left after a frame: a correlation time of 25 frames (0.5 s)."""
 
 
+LONGEST_HELD_FRAMES = 10
 FASTEST_FRAMES, SLOWEST_FRAMES = 10, 250
 """Shortest and longest correlation time of a champion's straying (frames)."""
 
@@ -55,6 +57,44 @@ class WalkPolicy:
         return np.stack([np.clip(steer, -1, 1), np.clip(throttle, 0, 1), np.clip(-throttle, 0, 1)], axis=1)
 
 
+class HeldPolicy:
+    """Random actions, each held for 1 to 10 frames, as the paper's authors played Doom.
+
+    Uniform within the outputs' range; one of the choices, or each switch on or off, where C has these.
+    """
+
+    parameters = 0
+
+    def __init__(self, width: int, control: Control) -> None:
+        """For ``width`` slots."""
+        self._control = control
+        self._generators: list[np.random.Generator] = [generator(0)] * width
+        self._left = np.zeros(width, np.int64)
+        self._held = np.zeros((width, control.actions))
+
+    def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
+        """Begin an episode in ``slot`` with a generator of its own."""
+        self._generators[slot], self._left[slot] = generator(noise), 0
+
+    def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
+        """Actions, shape (width, A), whatever is seen."""
+        for slot in np.flatnonzero(self._left == 0):
+            rng = self._generators[slot]
+            self._held[slot] = self._draw(rng)
+            self._left[slot] = rng.integers(1, LONGEST_HELD_FRAMES + 1)
+        self._left -= 1
+        return self._held.copy()
+
+    def _draw(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        if self._control.kind == "choice":
+            return np.eye(self._control.actions)[rng.integers(self._control.actions)]
+        drawn = rng.uniform(-1, 1, self._control.actions)
+        if self._control.kind == "switches":
+            return (drawn > 0).astype(np.float64)
+        scale, offset, lowest = np.array(self._control.outputs).T
+        return np.maximum(scale * drawn + offset, lowest)
+
+
 class LinearBehaviour:
     """A random linear controller an episode, in the manner of the paper's authors (their extract.py).
 
@@ -65,39 +105,47 @@ class LinearBehaviour:
 
     parameters = 0
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, control: Control) -> None:
         """For ``width`` slots."""
+        self._control = control
         rng = generator(PROJECTION_SEED)
         self._projection = rng.standard_normal((64 * 64 * 3, FEATURES)).astype(np.float32) / np.float32(16)
-        self._weights = np.zeros((width, ACTIONS, FEATURES + 1))
+        self._weights = np.zeros((width, control.actions, FEATURES + 1))
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``: new weights from ``noise``."""
         rng = generator(noise)
-        self._weights[slot] = rng.standard_cauchy((ACTIONS, FEATURES + 1)) * rng.uniform(0, 0.1)
+        self._weights[slot] = rng.standard_cauchy(self._weights.shape[1:]) * rng.uniform(0, 0.1)
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, 3), of frames uint8 [width, 64, 64, 3]."""
         pixels = observations.reshape(len(observations), -1).astype(np.float32) / np.float32(255) - np.float32(0.5)
         features = np.concatenate([np.ones((len(pixels), 1), np.float32), pixels @ self._projection], axis=1)
-        return squash(np.einsum("bof,bf->bo", self._weights, features.astype(np.float64)))
+        return self._control.act(np.einsum("bof,bf->bo", self._weights, features.astype(np.float64)))
+
+
+def behaviour(name: str, game: Game, width: int) -> Policy:
+    """Who acts where no champion does: "random" or "linear"."""
+    if name == "linear":
+        return LinearBehaviour(width, game.control)
+    return WalkPolicy(width) if game.smooth else HeldPolicy(width, game.control)
 
 
 class ShrinkingPolicy:
-    """A policy that is shown CarRacing's own pictures, 96x96, because what is recorded is not what it sees."""
+    """A policy that is shown a game's own pictures, because what is recorded is not what it sees."""
 
-    def __init__(self, policy: Policy, frame: Frame) -> None:
-        """``policy`` sees ``frame``."""
+    def __init__(self, policy: Policy, rows: int) -> None:
+        """``policy`` sees the first ``rows`` rows."""
         self.parameters = policy.parameters
-        self._policy, self._frame = policy, frame
+        self._policy, self._rows = policy, rows
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode."""
         self._policy.assign(slot, parameters, noise)
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
-        """Actions of all slots, of pictures uint8 [width, 96, 96, 3]."""
-        return self._policy.act(policy_frame(observations, self._frame))
+        """Actions of all slots, of pictures uint8 [width, H, W, 3]."""
+        return self._policy.act(shrink(observations, self._rows))
 
 
 class Biased(Protocol):

@@ -9,17 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
-from wm_mpi.core.controller import length
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.provenance import cpu_model
 from wm_mpi.core.seeding import EpisodeSeed, generator
-from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.envs.toy import OBSERVATIONS
+from wm_mpi.envs import EnvSpec, family, make_env
 from wm_mpi.pool import Arithmetic, Tasks
-from wm_mpi.world.policy import LinearPolicy, Policy, WorldPolicy
+from wm_mpi.world.policy import Policy, VectorPolicy, WorldPolicy
 
-TOY_PARAMETERS = length(OBSERVATIONS)
-"""Length of the toy's parameter vector."""
 SAMPLE_FRAMES = 4
 """Frames in which a rank shows what it computes."""
 
@@ -164,26 +160,33 @@ class Rollout:
                 yield slot.index, Played(slot.total, slot.frames, lap)
 
 
-def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool) -> Policy:
-    """The policy for an environment: a world's, or for the toy a linear one.
+def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool, hidden: int | None = None) -> Policy:
+    """The policy for an environment: a world's, or for vectors C alone, with so many ``hidden`` units.
 
     Raises:
-        UserError: no world given, not a world, or damaged.
+        UserError: no world given, not a world, damaged, or another game's; hidden units where C is linear.
     """
     if not spec.pictures:
-        return LinearPolicy(OBSERVATIONS, width)
+        return VectorPolicy(spec.game.observations, width, spec.game.control, hidden or 0)
+    if hidden:
+        raise UserError(f"--hidden {hidden} is for games of vectors; --env {spec.name} shows pictures, there C is linear")
     if world is None:
         raise UserError(f"--env {spec.name} needs --world: a directory that freeze wrote, or a name that ships")
-    return WorldPolicy(world, width, deterministic)
+    policy = WorldPolicy(world, width, deterministic)
+    made_for = policy.manifest["env"].get("env", "fast")
+    if family(made_for) != family(spec.name):
+        raise UserError(f"{world} is a world of {family(made_for)}, not of {family(spec.name)}: give one that freeze made "
+                        "of that game with --world")
+    return policy
 
 
-def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool) -> Rollout:
+def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool, hidden: int | None = None) -> Rollout:
     """A rank's worker for trained policies.
 
     Raises:
         UserError: see ``make_policy`` and ``envs.make_env``.
     """
-    policy = make_policy(spec, world, width, deterministic)
+    policy = make_policy(spec, world, width, deterministic, hidden)
     return Rollout(make_env(spec, width), policy)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.core.controller import ACTIONS, pack, unpack
+from wm_mpi.core.controller import pack, unpack
 from wm_mpi.data.datasets import Dataset
 from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import WorldPolicy
@@ -38,7 +38,7 @@ class Features:
                      for start, length in zip(data.starts[group], data.lengths[group], strict=True)]
             for slot in range(self._width):
                 self._policy.assign(slot, nothing, 0)
-            frames, actions = np.zeros((self._width, 64, 64, 3), np.uint8), np.zeros((self._width, ACTIONS))
+            frames, actions = np.zeros((self._width, 64, 64, 3), np.uint8), np.zeros((self._width, self._policy.actions))
             for tick in range(int(data.lengths[group].max())):
                 here = [slot for slot, part in enumerate(parts) if tick < len(part[0])]
                 for slot in here:
@@ -67,8 +67,8 @@ class Sums(NamedTuple):
 def add_up(old: Iterator[npt.NDArray], new: Iterator[npt.NDArray], weights: npt.NDArray[np.float64],
            advance: Callable[[int], None]) -> Sums:
     """Sums for new features to say what ``weights`` [f_old, 3] say of the old ones, over all frames of both."""
-    frames, total, wanted = 0, np.zeros(ACTIONS), np.zeros(ACTIONS)
-    squares, products = np.zeros((1, 1)), np.zeros((1, ACTIONS))  # they take their size from the first features
+    frames, total, wanted = 0, np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
+    squares, products = np.zeros((1, 1)), np.zeros((1, weights.shape[1]))  # they take their size from the first features
     for before, after in zip(old, new, strict=True):
         said = before @ weights
         frames += len(said)

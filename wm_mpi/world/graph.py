@@ -3,7 +3,7 @@
 Built from plain weight arrays; no Keras and no converter in between.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from wm_mpi.core.controller import ACTIONS, CAR, Output, length
+from wm_mpi.core.controller import Control, length
 
 OPSET = 17
 WIDE = ((64, 16), (31, 15), (14, 7), (6, 3))
@@ -19,10 +19,22 @@ WIDE = ((64, 16), (31, 15), (14, 7), (6, 3))
 LOGSTD_BOUND = 7.0
 """M's log standard deviations are clipped to +-7, as in training."""
 FRAME = [64, 64, 3]
+MIXTURES = 5
+"""Components of the mixture that M expects a latent to be drawn from."""
 Weights = Mapping[str, npt.NDArray]
 
 
-def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, outputs: Sequence[Output] = CAR,
+def latents_of(rnn: Weights) -> int:
+    """How many latents an M expects."""
+    return rnn["mdn/bias"].shape[0] // (3 * MIXTURES)
+
+
+def actions_of(rnn: Weights) -> int:
+    """How many numbers an M takes for an action."""
+    return rnn["lstm/kernel"].shape[0] - latents_of(rnn)
+
+
+def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, control: Control | None = None,
                  ) -> onnx.ModelProto:
     """The graph of one tick for a batch of any size B.
 
@@ -35,22 +47,26 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, ou
         rnn: arrays of ``models.rnn`` by name (``lstm/kernel`` ...), gates in Keras's order i, f, c, o.
         integers: convolutions in 8 bits (of ``quantize.quantise``) to take the place of V's; everything else is fp32, also
             a convolution of which they have the step only.
-        outputs: what becomes of C's sums; as many as M was trained on.
+        control: what C sees and how it acts (default: the car's); an action has as many numbers as M was trained on.
 
     Raises:
         ValueError: V and M do not fit each other.
     """
     latents = vae["encoder/mu/bias"].shape[0]
     hidden = rnn["lstm/recurrent_kernel"].shape[0]
-    if rnn["lstm/kernel"].shape[0] != latents + len(outputs):
-        raise ValueError(f"V has {latents} latents, but M takes {rnn['lstm/kernel'].shape[0] - len(outputs)}")
+    control = control or Control()
+    if latents_of(rnn) != latents:
+        raise ValueError(f"V has {latents} latents, but M takes {latents_of(rnn)}")
+    if actions_of(rnn) != control.actions:
+        raise ValueError(f"C's actions have {control.actions} numbers, but M takes {actions_of(rnn)}")
+    seen = control.seen(latents, hidden)
     build = _Builder()
     _encode(build, vae, integers)
     _sample(build)
-    _control(build, latents + hidden, outputs)
+    _control(build, seen, control)
     _remember(build, rnn)
-    takes = {"noise": latents, "h": hidden, "c": hidden, "controller": length(latents + hidden, len(outputs))}
-    gives = {"actions": len(outputs), "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
+    takes = {"noise": latents, "h": hidden, "c": hidden, "controller": length(seen, control.actions)}
+    gives = {"actions": control.actions, "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
     return build.model("policy", {"frames": FRAME, **{name: [size] for name, size in takes.items()}},
                        {name: [size] for name, size in gives.items()})
 
@@ -103,15 +119,14 @@ def _first_picture(vae: Weights) -> tuple[npt.NDArray, npt.NDArray, tuple[int, i
     return vae["decoder/dense/kernel"] @ matrix, bias, kernel.shape[1:]
 
 
-def build_memory(rnn: Weights, actions: int = ACTIONS) -> onnx.ModelProto:
+def build_memory(rnn: Weights) -> onnx.ModelProto:
     """One step of M with all its heads: z [B,32], actions [B,3], h, c [B,256] to h_next, c_next and what M expects next.
 
     That is the mixture of the next z, logmix (normalised), mean, logstd (clipped) [B,32,5], the reward [B] (points) and the
     logit of termination [B]. Arguments as for ``build_policy``.
     """
     hidden = rnn["lstm/recurrent_kernel"].shape[0]
-    latents = rnn["lstm/kernel"].shape[0] - actions
-    mixtures = rnn["mdn/bias"].shape[0] // (3 * latents)
+    latents, actions = latents_of(rnn), actions_of(rnn)
     build = _Builder()
     _remember(build, rnn)
     for name in ("mdn", "reward", "termination"):
@@ -119,15 +134,15 @@ def build_memory(rnn: Weights, actions: int = ACTIONS) -> onnx.ModelProto:
         build.node("Gemm", ["h_next", *head], f"{name}_out")
     for name in ("reward", "termination"):
         build.node("Squeeze", [f"{name}_out", build.constant(f"{name}_axis", [1], np.int64)], name)
-    density = build.node("Reshape", ["mdn_out", build.constant("density_shape", [-1, latents, 3 * mixtures], np.int64)],
+    density = build.node("Reshape", ["mdn_out", build.constant("density_shape", [-1, latents, 3 * MIXTURES], np.int64)],
                          "density")
     build.nodes.append(helper.make_node(
-        "Split", [density, build.constant("thirds", [mixtures] * 3, np.int64)],
+        "Split", [density, build.constant("thirds", [MIXTURES] * 3, np.int64)],
         ["logmix_raw", "mean", "logstd_raw"], axis=2))
     build.node("LogSoftmax", ["logmix_raw"], "logmix", axis=2)
     build.node("Clip", ["logstd_raw", build.constant("narrowest", -LOGSTD_BOUND),
                         build.constant("widest", LOGSTD_BOUND)], "logstd")
-    mixture = {name: [latents, mixtures] for name in ("logmix", "mean", "logstd")}
+    mixture = {name: [latents, MIXTURES] for name in ("logmix", "mean", "logstd")}
     return build.model("memory", {"z": [latents], "actions": [actions], "h": [hidden], "c": [hidden]},
                        {"h_next": [hidden], "c_next": [hidden], **mixture, "reward": [], "termination": []})
 
@@ -250,18 +265,28 @@ def _sample(build: _Builder) -> None:
     build.node("Add", ["mu", build.node("Mul", ["sigma", "noise"], "spread")], "z")
 
 
-def _control(build: _Builder, features: int, outputs: Sequence[Output]) -> None:
-    """Actions: ``squash`` of W [z, h] + b, with the parameters of each row's own candidate."""
-    actions = len(outputs)
-    column = build.node("Unsqueeze", [build.node("Concat", ["z", "h"], "z_h", axis=1),
+def _control(build: _Builder, features: int, control: Control) -> None:
+    """Actions made of W [z, h] + b, with the parameters of each row's own candidate."""
+    actions = control.actions
+    column = build.node("Unsqueeze", [build.node("Concat", list(control.features), "z_h", axis=1),
                                       build.constant("last", [2], np.int64)], "column")
     build.nodes.append(helper.make_node(
         "Split", ["controller", build.constant("bias_weights", [actions, actions * features], np.int64)],
         ["bias", "weights"], axis=1))
     matrix = build.node("Reshape", ["weights", build.constant("matrix_shape", [-1, actions, features], np.int64)], "matrix")
     product = build.node("Squeeze", [build.node("MatMul", [matrix, column], "product"), "last"], "product_flat")
-    squashed = build.node("Tanh", [build.node("Add", [product, "bias"], "raw")], "tanh")
-    scale, offset, lowest = ([list(each)] for each in zip(*outputs, strict=True))
+    sums = build.node("Add", [product, "bias"], "raw")
+    if control.kind == "choice":
+        levels = build.constant("off_on", [0, 1])
+        largest = build.node("ArgMax", [sums], "largest", axis=1, keepdims=0)
+        build.node("OneHot", [largest, build.constant("choices", actions, np.int64), levels], "actions", axis=1)
+        return
+    if control.kind == "switches":
+        build.node("Cast", [build.node("Greater", [sums, build.constant("nothing", 0)], "on")], "actions",
+                   to=TensorProto.FLOAT)
+        return
+    squashed = build.node("Tanh", [sums], "tanh")
+    scale, offset, lowest = ([list(each)] for each in zip(*control.outputs, strict=True))
     scaled = build.node("Mul", [squashed, build.constant("scale", scale)], "scaled")
     moved = build.node("Add", [scaled, build.constant("offset", offset)], "moved")
     build.node("Max", [moved, build.constant("lowest", lowest)], "actions")

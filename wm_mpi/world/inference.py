@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.core.controller import ACTIONS
 from wm_mpi.core.schema import Manifest
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.world.graph import Weights, build_decoder, build_memory
+from wm_mpi.world.graph import Weights, actions_of, build_decoder, build_memory, latents_of
 from wm_mpi.world.manifest import AGAIN, load_manifest, read_part
 from wm_mpi.world.policy import open_session
 
@@ -60,7 +59,7 @@ class Inference:
             for weights, build in ((vae, build_decoder), (rnn, build_memory)))
         if rnn is not None:
             self.hidden = rnn["lstm/recurrent_kernel"].shape[0]
-            self.latents = rnn["lstm/kernel"].shape[0] - ACTIONS
+            self.latents, self.actions = latents_of(rnn), actions_of(rnn)
 
     @classmethod
     def of(cls, world: str | Path) -> "Inference":

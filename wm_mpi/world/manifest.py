@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import explained, read_json
-from wm_mpi.core.schema import Frame, Manifest
+from wm_mpi.core.schema import Manifest
 from wm_mpi.core.shipped import kind_of, shipped
 from wm_mpi.data.datasets import shown
 
@@ -27,7 +27,7 @@ def load_manifest(world: Path) -> Manifest:
     return manifest
 
 
-def frame_of(manifest: Manifest | None) -> Frame:
+def frame_of(manifest: Manifest | None) -> str:
     """What a world's V sees; worlds of before there was a choice see the road alone."""
     return "road" if manifest is None else shown(manifest["env"])
 

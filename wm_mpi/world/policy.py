@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from wm_mpi.core.controller import ACTIONS, length, unpack
+from wm_mpi.core.controller import Control, length, unpack
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.seeding import generator
 from wm_mpi.world.manifest import load_manifest
@@ -53,24 +53,28 @@ class GraphPolicy:
     A tick: encode the frame to z; action = C([z, h]) with h from before this frame; M's state then takes [z, action].
     """
 
-    def __init__(self, graph: bytes, width: int, deterministic: bool = False) -> None:
-        """Load a serialised graph for ``width`` slots; ``deterministic`` uses mu for z."""
+    def __init__(self, graph: bytes, width: int, deterministic: bool = False, control: Control | None = None) -> None:
+        """Load a serialised graph for ``width`` slots; ``deterministic`` uses mu for z; ``control``
+        is what it was built for.
+        """
+        self._control = control or Control()
         self._session = open_session(graph)
         shapes = {each.name: each.shape for each in self._session.get_inputs()}
         latents, hidden = shapes["noise"][1], shapes["h"][1]
-        self.parameters = int(shapes["controller"][1])
+        self.actions = self._control.actions
+        self.parameters = self._control.parameters(latents, hidden)
         self._deterministic = deterministic
         self._generators: list[np.random.Generator | None] = [None] * width
         self._noise = np.zeros((width, latents), np.float32)
         self._h = np.zeros((width, hidden), np.float32)
         self._c = np.zeros((width, hidden), np.float32)
-        self._controller = np.zeros((width, self.parameters), np.float32)
-        self.push = np.zeros((width, ACTIONS), np.float32)
+        self._controller = np.zeros((width, shapes["controller"][1]), np.float32)
+        self.push = np.zeros((width, self.actions), np.float32)
         """Added to each slot's bias, before the squashing."""
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
-        """Begin an episode in ``slot``: parameters (867,), state zero, noise from its own generator."""
-        self._controller[slot] = parameters
+        """Begin an episode in ``slot``: parameters (P,), state zero, noise from its own generator."""
+        self._controller[slot] = self._control.whole(parameters)
         self._h[slot] = 0
         self._c[slot] = 0
         if not self._deterministic:
@@ -102,7 +106,7 @@ class GraphPolicy:
         controller = self._controller
         if self.push.any():
             controller = controller.copy()
-            bias, _ = unpack(controller)
+            bias, _ = unpack(controller, self.actions)
             bias += self.push
         said = self._session.run(outputs, {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c,
                                            "controller": controller})
@@ -125,7 +129,7 @@ class WorldPolicy(GraphPolicy):
         self.manifest = load_manifest(Path(world))
         path = Path(world) / "policy.onnx"
         try:
-            super().__init__(path.read_bytes(), width, deterministic)
+            super().__init__(path.read_bytes(), width, deterministic, Control.of(self.manifest.get("controller")))
         except Exception as error:  # ONNX Runtime raises types of its own, one for each status
             raise UserError(f"{path} cannot be loaded ({error}): run python -m wm_mpi.freeze again") from None
 
@@ -149,19 +153,30 @@ def rows_needed(world: str | Path, width: int) -> int:
     return 1
 
 
-class LinearPolicy:
-    """action = W o + b on vector observations, for the toy environment: parameters as in ``core.controller``."""
+class VectorPolicy:
+    """C on vector observations, without V and M: a linear layer, or before it a hidden one of ``hidden`` tanh units.
 
-    def __init__(self, observations: int, width: int) -> None:
+    Parameters: without a hidden layer as ``core.controller`` lays them out; with one, its biases and rows come first.
+    """
+
+    def __init__(self, observations: int, width: int, control: Control, hidden: int = 0) -> None:
         """For observation vectors of length ``observations`` and ``width`` slots."""
-        self.parameters = length(observations)
-        self._bias = np.zeros((width, ACTIONS))
-        self._weights = np.zeros((width, ACTIONS, observations))
+        self._control, self._hidden, self._split = control, hidden, length(observations, hidden) if hidden else 0
+        self.parameters = self._split + length(hidden or observations, control.actions)
+        self._layers = [(np.zeros((width, rows)), np.zeros((width, rows, columns)))
+                        for rows, columns in ([(hidden, observations)] if hidden else [])
+                        + [(control.actions, hidden or observations)]]
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``; there is no noise."""
-        self._bias[slot], self._weights[slot] = unpack(parameters)
+        parts = [parameters[:self._split]] * bool(self._hidden) + [parameters[self._split:]]
+        for (bias, weights), part in zip(self._layers, parts, strict=True):
+            bias[slot], weights[slot] = unpack(part, bias.shape[1])
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
-        """Actions, shape (width, 3)."""
-        return (self._weights @ observations[..., None].astype(np.float64))[..., 0] + self._bias
+        """Actions, shape (width, A)."""
+        values = observations.astype(np.float64)
+        for number, (bias, weights) in enumerate(self._layers):
+            values = np.tanh(values) if number else values
+            values = (weights @ values[..., None])[..., 0] + bias
+        return self._control.act(values)

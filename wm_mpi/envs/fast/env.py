@@ -23,7 +23,7 @@ from wm_mpi.envs.fast.render.render import (
     make_scratch,
     render_rgb,
 )
-from wm_mpi.envs.frame import FRAMES, Frame
+from wm_mpi.envs.frame import ROWS
 
 Frames = npt.NDArray[np.uint8]
 Infos = dict[str, Any]
@@ -59,7 +59,7 @@ class CarRacingVector(Copyable, VectorEnv):
                  domain_randomize: bool = False, continuous: bool = True, max_episode_steps: int | None = 1000,
                  observation_size: int = 96, render_size: tuple[int, int] = (600, 400),
                  autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP, verbose: bool = False,
-                 frame: Frame = "road") -> None:
+                 frame: str = "road") -> None:
         """Build the engine; the first ever use on a machine compiles for about a minute, later ones load a cache.
 
         Args:
@@ -78,8 +78,8 @@ class CarRacingVector(Copyable, VectorEnv):
         Raises:
             ValueError: there is no such observation size, frame or render mode.
         """
-        if frame not in FRAMES:
-            raise ValueError(f"frame is {frame!r}, but must be {' or '.join(map(repr, FRAMES))}")
+        if frame not in ROWS:
+            raise ValueError(f"frame is {frame!r}, but must be {' or '.join(map(repr, ROWS))}")
         if observation_size not in (96, POLICY_SIZE):
             raise ValueError(f"observation_size is {observation_size}, but must be 96 or {POLICY_SIZE}")
         if render_mode not in (None, *RENDER_MODES):

@@ -8,7 +8,6 @@ from gymnasium.vector import AutoresetMode
 
 from wm_mpi.envs.fast.env import DISCRETE_ACTIONS, RENDER_MODES, CarRacingVector, Frames, Infos
 from wm_mpi.envs.fast.views import ShownState
-from wm_mpi.envs.frame import Frame
 
 
 class CarRacing(ShownState, gymnasium.Env):
@@ -21,7 +20,7 @@ class CarRacing(ShownState, gymnasium.Env):
 
     def __init__(self, render_mode: str | None = None, verbose: bool = False, lap_complete_percent: float = 0.95,
                  domain_randomize: bool = False, continuous: bool = True, observation_size: int = 96,
-                 render_size: tuple[int, int] = (600, 400), frame: Frame = "road") -> None:
+                 render_size: tuple[int, int] = (600, 400), frame: str = "road") -> None:
         """See ``CarRacingVector``; the time limit is a wrapper's, as usual for a single environment."""
         self._vector = CarRacingVector(1, render_mode, lap_complete_percent, domain_randomize, continuous, None,
                                        observation_size, render_size, AutoresetMode.DISABLED, verbose, frame)

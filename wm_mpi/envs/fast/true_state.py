@@ -9,7 +9,6 @@ from gymnasium.vector import AutoresetMode
 
 from wm_mpi.core.seeding import generator
 from wm_mpi.envs.fast.env import CarRacingVector, Frames
-from wm_mpi.envs.frame import Frame
 
 Array = npt.NDArray[np.float64]
 AHEAD = (1, 2, 3, 5, 7, 10)
@@ -32,7 +31,7 @@ DECAY = 1 - 1 / 25
 class Watched:
     """``width`` cars with policy frames, their true state, and a driver who keeps to the road at many speeds."""
 
-    def __init__(self, width: int, frame: Frame) -> None:
+    def __init__(self, width: int, frame: str) -> None:
         self._env = CarRacingVector(width, observation_size=64, frame=frame, max_episode_steps=None,
                                     autoreset_mode=AutoresetMode.DISABLED)
         self._cars = self._env._cars

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.core.schema import Frame
 from wm_mpi.world.gates.metrics import (
     cross_entropy,
     distance_from_uniform,
@@ -81,7 +80,7 @@ def judge(drives: Drives, baseline: Baseline, forecasts: Forecasts, dreams: Drea
 
 
 def judge_sight(kl: Array, frames: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8],
-                frame: Frame = "road") -> list[Gate]:
+                frame: str = "road") -> list[Gate]:
     """V: what its latents tell [L] (nats), and frames beside what it makes of them [N, 64, 64, 3]."""
     edge, car, grass = regions(frames, frame)
     usual = np.broadcast_to(frames.mean(axis=0), frames.shape)

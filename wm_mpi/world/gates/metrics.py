@@ -6,17 +6,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from wm_mpi.core.schema import Frame
 from wm_mpi.envs.frame import bar_row
 
-CAR: dict[Frame, tuple[slice, slice]] = {"road": (slice(48, 60), slice(28, 36)), "whole": (slice(42, 53), slice(28, 36))}
+CAR: dict[str, tuple[slice, slice]] = {"road": (slice(48, 60), slice(28, 36)), "whole": (slice(42, 53), slice(28, 36))}
 """Rows and columns of a frame in which the car is always drawn."""
 
 Array = npt.NDArray[np.float64]
 Masks = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 
-def regions(frames: npt.NDArray[np.uint8], frame: Frame = "road") -> Masks:
+def regions(frames: npt.NDArray[np.uint8], frame: str = "road") -> Masks:
     """Pixels of the road's edge, of the car and of the grass, bool [N, 64, 64] each.
 
     Grass is far greener than red (102, 204, 102 and lighter), road as green as red, the car redder than green; kerbs are

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.schema import Frame
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.datasets import Dataset
 from wm_mpi.world.gates.metrics import huber_centre
@@ -52,7 +51,7 @@ class Drives:
     frames: npt.NDArray[np.uint8]
     painted: npt.NDArray[np.uint8]
     """Some of the frames, and what V's decoder makes of their z [N, 64, 64, 3]."""
-    frame: Frame = "road"
+    frame: str = "road"
     """What they show."""
 
 
@@ -134,8 +133,9 @@ def watch_drives(vae: Weights, data: Dataset, episodes: npt.NDArray[np.int64]) -
     if length < 2:
         raise UserError(f"{data.path} has episodes of a single frame only: collect with more --max-frames")
     encode = run_encoder(build_encoder(vae).SerializeToString())
+    actions = data.read("actions", 0, 1).shape[1]
     arrays: dict[str, npt.NDArray] = {
-        "actions": np.zeros((length, count, 3), np.float32), "rewards": np.zeros((length, count), np.float32),
+        "actions": np.zeros((length, count, actions), np.float32), "rewards": np.zeros((length, count), np.float32),
         "terminated": np.zeros((length, count), np.bool_)}
     mu, logvar = np.zeros((2, length, count, vae["encoder/mu/bias"].shape[0]), np.float32)
     real, frames, places = np.zeros((length, count), np.bool_), [], []

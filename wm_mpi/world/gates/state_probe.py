@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.progress import Progress
-from wm_mpi.envs import Frame
 from wm_mpi.world.graph import Weights, build_encoder
 from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import run_encoder
@@ -40,7 +39,7 @@ class Probed(NamedTuple):
     """Standard deviation of the truth (m/s, rad/s, rad or m)."""
 
 
-def probe_state(vae: Weights, rnn: Weights, frame: Frame) -> list[Probed]:
+def probe_state(vae: Weights, rnn: Weights, frame: str) -> list[Probed]:
     """The R² of each part of the true state from [z], [h] and [z, h], z being V's mean and h as C is given it."""
     from wm_mpi.envs.fast.true_state import STATE, Watched  # loads the engine
 

@@ -1,0 +1,205 @@
+"""Games: each tells in one place what the rest needs to know of it. A new one is a file in this folder and an entry here.
+
+Whatever Gymnasium can make is a game as well, told by its spaces: pictures go through a V and an M of its own, vectors
+straight to C.
+"""
+
+import functools
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+
+from wm_mpi.core.controller import CAR, Control, Output
+from wm_mpi.core.errors import UserError
+from wm_mpi.envs import carracing, doom, toy
+from wm_mpi.envs.frame import ROWS
+
+RANDOM_ACTION = Output(1.0, 0.0, -math.inf)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What ends an episode, where a game lets that be chosen."""
+
+    max_frames: int
+    lap_complete_percent: float
+
+
+@dataclass(frozen=True)
+class Game:
+    """What is to be known of a game before it is played."""
+
+    identity: Callable[[], str]
+    """Environment id with the version of its package."""
+    make: Callable[[Rules], gymnasium.Env]
+    """One environment, without a time limit."""
+    control: Control
+    """C's outputs, what they mean to the game, and so what M is told."""
+    frames: Mapping[str, int] = field(default_factory=dict)
+    """What V may see: names, and how many of a picture's first rows that is. The first is the default; none: vectors."""
+    vector: Callable[[Rules, int, str | None], VectorEnv] | None = None
+    """Many environments at once, where there is something better than one after the other."""
+    observations: int = 0
+    """Numbers in an observation, where these are vectors."""
+    latents: int = 32
+    hidden: int = 256
+    """Sizes of V and M, as published."""
+    max_frames: int = 1000
+    """The longest episode, unless told otherwise."""
+    ending_weight: float = 1.0
+    """How much M's error on the end of an episode counts in its training."""
+    solved: tuple[float, int] | None = None
+    """The mean return over so many episodes at which the game counts as solved."""
+    smooth: bool = False
+    """Whether first data are a smooth walk over actions, which takes a car from its start; else actions are held a while."""
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it shows pictures, so that C acts through V and M."""
+        return bool(self.frames)
+
+    @property
+    def frame(self) -> str | None:
+        """What V sees unless told otherwise."""
+        return next(iter(self.frames), None)
+
+
+def _fast(rules: Rules, width: int, frame: str | None) -> VectorEnv:
+    from wm_mpi.envs.fast.played import make_cars  # loads Numba
+
+    return make_cars(rules.max_frames, rules.lap_complete_percent, width, frame)
+
+
+def _car(identity: Callable[[], str], make: Callable[[float], gymnasium.Env],
+         vector: Callable[[Rules, int, str | None], VectorEnv] | None = None) -> Game:
+    return Game(identity, lambda rules: make(rules.lap_complete_percent), Control(CAR), ROWS, vector,
+                solved=(900.0, 100), smooth=True)
+
+
+GAMES: dict[str, Game] = {
+    "fast": _car(carracing.fast_id, carracing.make_gymnasium, _fast),
+    "gymnasium": _car(carracing.gymnasium_id, carracing.make_gymnasium),
+    "gym": _car(carracing.gym_id, carracing.make_gym),
+    "toy": Game(toy.toy_id, lambda rules: toy.Toy(), Control(CAR, "plain"), observations=toy.OBSERVATIONS),
+    "doom": Game(doom.doom_id, lambda rules: doom.TakeCover(),
+                 Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False), {"view": doom.SHOWN_ROWS},
+                 latents=64, hidden=512, max_frames=2100, ending_weight=10.0, solved=(750.0, 100))}
+"""Games that come with the package, by the names of --env; ``fast`` is what --env carracing means."""
+
+
+CARS = ("fast", "gymnasium", "gym")
+"""CarRacing, whoever makes it: what was trained in one drives in the others."""
+
+
+def family(name: str) -> str:
+    """The game that an environment's name stands for, whoever makes it."""
+    return "carracing" if name in CARS else name
+
+
+def solved_at(name: str) -> tuple[float, int] | None:
+    """``Game.solved``, without making an environment."""
+    if name in GAMES:
+        return GAMES[name].solved
+    spec = gymnasium.registry.get(name)
+    return None if spec is None or spec.reward_threshold is None else (float(spec.reward_threshold), 100)
+
+
+@functools.cache
+def game_of(name: str) -> Game:
+    """The game that ``--env`` names: one of ``GAMES``, an id of Gymnasium, or ``package.module:Class``.
+
+    Raises:
+        UserError: there is none, it cannot be made here, or C cannot play it.
+    """
+    if name in GAMES:
+        return GAMES[name]
+    env = _make(name)
+    seen, acted = env.observation_space, env.action_space
+    env.close()
+    control = _control_of(name, acted)
+    game = Game(lambda: _identity(name), lambda rules: Acted(_make(name), control), control, max_frames=_longest(name),
+                solved=solved_at(name))
+    if isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and len(seen.shape) == 3 and seen.shape[2] == 3:
+        return replace(game, frames={"picture": seen.shape[0]})
+    if isinstance(seen, spaces.Box) and len(seen.shape) == 1:
+        return replace(game, observations=seen.shape[0])
+    raise UserError(f"--env {name} shows {seen}: C sees colour pictures (uint8, height x width x 3) or vectors (a Box of "
+                    "one dimension); wrap it, and name the wrapper with --env package.module:Class")
+
+
+def _longest(name: str) -> int:
+    """The longest episode by an environment's own rule (frames), 1,000 where it has none."""
+    spec = gymnasium.registry.get(name)
+    return (spec and spec.max_episode_steps) or Game.max_frames
+
+
+def _make(name: str) -> gymnasium.Env:
+    """An environment of Gymnasium's registry, without its time limit, or of a class of the user's.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if name.startswith("ALE/"):
+        try:
+            gymnasium.register_envs(importlib.import_module("ale_py"))
+        except ImportError:
+            raise UserError(f"--env {name} cannot be used here: pip install 'wm_mpi[atari]'") from None
+    module, _, rest = name.partition(":")
+    if rest and "-v" not in rest:
+        try:
+            return getattr(importlib.import_module(module), rest)()
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"--env {name} cannot be used here ({error}): it must be package.module:Class, and importable") \
+                from None
+    try:
+        return gymnasium.make(name, max_episode_steps=-1)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise UserError(f"--env {name} cannot be used here ({str(error).splitlines()[0]}): give one of "
+                        f"carracing, {', '.join(each for each in GAMES if each != 'fast')}, an id of Gymnasium, or "
+                        "package.module:Class") from None
+
+
+def _identity(name: str) -> str:
+    return f"{name} (gymnasium {metadata.version('gymnasium')})"
+
+
+def _control_of(name: str, acted: gymnasium.Space) -> Control:
+    """How C acts in an action space.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if isinstance(acted, spaces.Discrete):
+        return Control((RANDOM_ACTION,) * int(acted.n), "choice")
+    if isinstance(acted, spaces.MultiBinary) and isinstance(acted.n, int | np.integer):
+        return Control((RANDOM_ACTION,) * int(acted.n), "switches")
+    if isinstance(acted, spaces.Box) and np.isfinite(acted.low).all() and np.isfinite(acted.high).all():
+        low, high = acted.low.ravel().astype(float), acted.high.ravel().astype(float)
+        return Control(tuple(Output((top - bottom) / 2, (top + bottom) / 2, bottom)
+                             for bottom, top in zip(low.tolist(), high.tolist(), strict=True)))
+    raise UserError(f"--env {name} takes actions of {acted}: C can choose (Discrete), switch (MultiBinary), or steer within "
+                    "bounds (Box)")
+
+
+class Acted(gymnasium.ActionWrapper):
+    """An environment that takes C's actions, one vector of numbers whatever its action space is."""
+
+    def __init__(self, env: gymnasium.Env, control: Control) -> None:
+        super().__init__(env)
+        self._space, self._kind = env.action_space, control.kind
+        self.action_space = spaces.Box(-np.inf, np.inf, (control.actions,), np.float64)
+
+    def action(self, action: Any) -> Any:
+        """The action in the environment's own space."""
+        space: Any = self._space
+        if self._kind == "choice":
+            return int(np.argmax(action)) + int(space.start)
+        return np.asarray(action).astype(space.dtype).reshape(space.shape)
