@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.envs.box2d.car_racing import CarRacing as Original
 
 import wm_mpi.core.single_thread  # noqa: F401  isort: split
+from wm_mpi.core.controller import Control
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.core.shipped import found
 from wm_mpi.data.arrays import load_arrays
@@ -104,7 +105,7 @@ def latents(pairs: list[tuple[np.ndarray, np.ndarray]], world: str) -> dict[str,
 def drivers(options: argparse.Namespace) -> dict[str, tuple[Callable[[], Policy], np.ndarray]]:
     """Policies that drive by what they see: name, a maker (one slot), and parameters [1, P]."""
     chosen: dict[str, tuple[Callable[[], Policy], np.ndarray]] = {
-        "a random linear policy an episode": (lambda: LinearBehaviour(1), np.empty((1, 0)))}
+        "a random linear policy an episode": (lambda: LinearBehaviour(1, Control()), np.empty((1, 0)))}
     if options.run:
         parameters = load_arrays(Path(options.run) / "champion.h5", "give --run")[0]["parameters"][None]
         for name, deterministic in (("champion, z = mu", True), ("champion, z sampled", False)):

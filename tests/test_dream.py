@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from wm_mpi.core.seeding import Stream, episode_seed, generator
-from wm_mpi.envs import EnvSpec, make_env
+from wm_mpi.envs import EnvSpec, game_of, make_env
 from wm_mpi.rollout.worker import Rollout, Task
-from wm_mpi.world.dream import ENDLESS_FRAMES, DreamVector
+from wm_mpi.world.dream import DreamVector
 from wm_mpi.world.inference import Forecast, Inference
 from wm_mpi.world.policy import WorldPolicy
 
 STRAIGHT = np.array([0.0, 0.5, 0.0])
+
+SAFE_FRAMES = game_of("fast").dream_safe_frames
 
 
 def film(dream: DreamVector, steps: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +70,7 @@ def test_a_dream_begins_with_the_real_first_frame(pipeline: Path) -> None:
 
 def test_endings(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """M's termination head and the frame limit end dreams; what has ended stands still until it is reset."""
-    dream = DreamVector(str(pipeline / "world"), 2, max_frames=ENDLESS_FRAMES + 3)
+    dream = DreamVector(str(pipeline / "world"), 2, max_frames=SAFE_FRAMES + 3)
     dream.reset(seed=1)
     expect = dream._insight.expect
 
@@ -77,7 +79,7 @@ def test_endings(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(dream._insight, "expect", fatal)
     actions = np.tile(STRAIGHT, (2, 1))
-    for _ in range(ENDLESS_FRAMES):
+    for _ in range(SAFE_FRAMES):
         *_, terminated, truncated, _ = dream.step(actions)
         assert not terminated.any() and not truncated.any()
     last, rewards, terminated, truncated, _ = dream.step(actions)

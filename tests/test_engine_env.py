@@ -11,12 +11,13 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import wm_mpi  # noqa: F401  registers the environment
+from wm_mpi.core.controller import Control
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.envs.fast import CarRacing, CarRacingVector
 from wm_mpi.pool import Listed
 from wm_mpi.rollout.worker import Rollout, Task
-from wm_mpi.world.policy import LinearPolicy
+from wm_mpi.world.policy import VectorPolicy
 
 ID = "wm_mpi/CarRacing-v3"
 
@@ -114,11 +115,11 @@ def test_the_policy_frame_is_the_shrunk_observation() -> None:
         frames, direct = large.step(actions)[0], small.step(actions)[0]
 
 
-class Scripted(LinearPolicy):
+class Scripted(VectorPolicy):
     """Drives by parameters alone: steer and gas, whatever is seen."""
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        return np.clip(self._bias, [-1, 0, 0], 1)
+        return np.clip(self._layers[0][0], [-1, 0, 0], 1)
 
 
 def test_fitness_does_not_depend_on_company_order_or_width() -> None:
@@ -127,7 +128,7 @@ def test_fitness_does_not_depend_on_company_order_or_width() -> None:
     shared[:, 0], shared[:, 1] = np.linspace(-0.2, 0.2, 12), np.linspace(0.01, 1, 12)
 
     def play(width: int, order: list[int]) -> dict[int, tuple]:
-        rollout = Rollout(make_env(EnvSpec("fast", max_frames=150), width), Scripted(4, width))
+        rollout = Rollout(make_env(EnvSpec("fast", max_frames=150), width), Scripted(4, width, Control()))
         return dict(rollout.run(shared, Listed([(index, tasks[index]) for index in order])))
 
     alone = play(1, list(range(12)))
@@ -148,7 +149,7 @@ def test_ranks_that_start_together_share_one_compilation(pipeline: Path, tmp_pat
 
 def test_memory_does_not_grow() -> None:
     """Over 2,000 episodes after the first 500; benchmarks/soak.py plays more."""
-    rollout = Rollout(make_env(EnvSpec("fast", max_frames=3), 16), Scripted(4, 16))
+    rollout = Rollout(make_env(EnvSpec("fast", max_frames=3), 16), Scripted(4, 16, Control()))
 
     def resident(episodes: int) -> int:
         tasks = [(index, Task(0, EpisodeSeed(index, index))) for index in range(episodes)]

@@ -11,7 +11,7 @@ import pytest
 from conftest import ENVIRONMENT, refuse, succeed
 from skips import NO_XVFB
 
-from wm_mpi.envs import EnvSpec, Frame, display, make_env, policy_frame
+from wm_mpi.envs import EnvSpec, display, make_env, policy_frame
 from wm_mpi.envs.toy import Toy, optimum
 
 
@@ -33,7 +33,7 @@ def exact_policy_frame(frame: np.ndarray, row: int, column: int, rows: int = 84)
 
 
 @pytest.mark.parametrize("frame,rows", [("road", 84), ("whole", 96)])
-def test_policy_frame_is_the_exact_area_mean(frame: Frame, rows: int) -> None:
+def test_policy_frame_is_the_exact_area_mean(frame: str, rows: int) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
     small = policy_frame(frames, frame)
     assert small.shape == (2, 64, 64, 3) and small.dtype == np.uint8

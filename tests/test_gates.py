@@ -15,7 +15,6 @@ from wm_mpi.data.batches import split_episodes
 from wm_mpi.data.datasets import Dataset, open_frames, open_latents, write_index
 from wm_mpi.models.checkpoints import load_weights, split_by_sight, trained_on
 from wm_mpi.models.rnn import mixture_nll as trained_nll
-from wm_mpi.models.vae import LATENTS as WHOLE
 from wm_mpi.models.vae import Vae
 from wm_mpi.world.gates.gates import Gate, judge_dreams, judge_memory, judge_sight, objection, table
 from wm_mpi.world.gates.metrics import (
@@ -64,7 +63,7 @@ def test_kl_of_known_latents() -> None:
 
 
 def test_kl_is_the_one_that_v_is_trained_with() -> None:
-    mu, logvar = RNG.normal(0, 1, (2, 20, WHOLE)).astype(np.float32)
+    mu, logvar = RNG.normal(0, 1, (2, 20, 32)).astype(np.float32)
     vae, nothing = Vae(), np.zeros((20, 64, 64, 3), np.float32)
     vae.compute_loss({"frames": nothing}, y_pred={"reconstruction": nothing, "mu": mu, "logvar": logvar})
     assert float(vae.kl_tracker.result()) == pytest.approx(latent_kl(mu, logvar).sum(), rel=1e-5)

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     run_command("es", EsConfig)
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +21,45 @@ from wm_mpi.core.seeding import Stream, episode_seed, generator
 from wm_mpi.core.shipped import describe_place
 from wm_mpi.core.terminal import quoted
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.envs import EnvSpec, display, settled
+from wm_mpi.envs import DREAM, EnvSpec, display, game_of, settled
 from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished
 from wm_mpi.evolution.strategy import Strategy
-from wm_mpi.pool import Pool, open_pool
+from wm_mpi.pool import Pool, Several, open_pool
 from wm_mpi.rollout.worker import Played, Task, make_policy, make_rollout, require_finite
-from wm_mpi.world.manifest import frame_of, load_manifest
+from wm_mpi.world.manifest import frame_of, load_manifest, played_in, real
 
 
 def main(config: EsConfig) -> None:
     """Run or resume ``config``; worker ranks serve inside ``open_pool`` and come out with None."""
     config = settled(config)
     manifest = None if config.world is None else load_manifest(Path(config.world))
-    spec = EnvSpec(config.env, config.max_frames or 0, config.lap_complete_percent, frame_of(manifest))
+    config, spec = dreaming(config, manifest)
     introduce(config)
-    with open_pool(lambda: make_rollout(spec, config.world, config.width, config.deterministic, config.hidden),
-                   lambda: display(config.display)) as pool:
+
+    def build() -> Several:
+        places = [spec] if config.validate_in != "real" else [spec, real(spec, manifest)]
+        return Several([make_rollout(each, config.world, config.width, config.deterministic, config.hidden)
+                        for each in places])
+
+    with open_pool(build, lambda: display(config.display)) as pool:
         if pool is not None:
             train(config, pool, spec, manifest)
+
+
+def dreaming(config: EsConfig, manifest: Manifest | None) -> tuple[EsConfig, EnvSpec]:
+    """The options with what a dream adds to them, and where that makes C play.
+
+    Raises:
+        UserError: options of dreams where none is dreamt.
+    """
+    if config.env == DREAM and manifest is not None:
+        config = replace(config, temperature=1.0 if config.temperature is None else config.temperature,
+                         max_frames=config.max_frames or game_of(played_in(manifest)).max_frames,
+                         validate_in=config.validate_in or "real")
+    elif config.temperature is not None or config.validate_in is not None:
+        raise UserError("--temperature and --validate-in are for --env dream")
+    return config, EnvSpec(config.env, config.max_frames or 0, config.lap_complete_percent, frame_of(manifest),
+                           config.temperature)
 
 
 def introduce(config: EsConfig) -> None:
@@ -63,7 +84,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
     total = config.generations * config.popsize * config.episodes
     with Progress(run.log, total, state.episodes_total) as progress:
         pool.report_to(progress.warn)
-        play = Player(pool, state, progress)
+        play = Player(pool, state, progress, int(config.validate_in == "real"))
         while not finished(strategy.generation, state.best_validation, config.generations, config.stop_at):
             began = time.perf_counter()
             generation = strategy.generation + 1
@@ -92,7 +113,7 @@ def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDA
     init = config.init
     if init is None and manifest is not None:
         return np.zeros(manifest["shapes"]["parameters"])
-    if init is None:  # with hidden units zero is a place from which nothing follows
+    if init is None:  # with hidden units, zero is a place from which no direction leads
         size = make_policy(spec, None, 1, True, config.hidden).parameters
         return generator(config.seed, 23).normal(0, 0.1, size) if config.hidden else np.zeros(size)
     path = RunDir(init).champion if Path(init).is_dir() else Path(init)
@@ -123,6 +144,8 @@ class Player:
     pool: Pool
     state: RunState
     progress: Progress
+    validator: int
+    """The worker of a rank that validates; number 0 trains."""
 
     def __call__(self, candidates: npt.NDArray[np.float64], tasks: list[Task], generation: int,
                  stream: Stream) -> PlayedEpisodes:
@@ -142,7 +165,8 @@ class Player:
             self.state.note(generation, stream.name.lower(), index, played)
             self.progress.advance(int(stream is Stream.TRAINING), stream.name.lower())
 
-        outcome = self.pool.run(candidates, [tasks[index] for index in missing], arrived)
+        worker = self.validator if stream is Stream.VALIDATION else 0
+        outcome = self.pool.run((worker, candidates), [tasks[index] for index in missing], arrived)
         frames = sum(known[index].frames for index in missing)
         return PlayedEpisodes([known[index] for index in range(len(tasks))], outcome,
                      frames / max(time.perf_counter() - began, 1e-9))

@@ -21,6 +21,7 @@ from wm_mpi.core.files import check_writable, replaced_together, write_json
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.provenance import digest, environment
 from wm_mpi.core.seeding import generator
+from wm_mpi.data.arrays import save_arrays
 from wm_mpi.data.datasets import Dataset, open_frames, shown
 from wm_mpi.envs import family, game_of
 from wm_mpi.models.checkpoints import load_weights, split_by_sight, weights_file
@@ -34,12 +35,15 @@ from wm_mpi.world.gates.state_probe import describe as describe_state
 from wm_mpi.world.gates.state_probe import probe_state
 from wm_mpi.world.gates.state_probe import table as table_of_state
 from wm_mpi.world.graph import build_encoder, build_policy, latents_of
+from wm_mpi.world.latent_dream import BEGINNINGS
 from wm_mpi.world.policy import GraphPolicy
 from wm_mpi.world.reference import tick
 
 Loaded = tuple[Arrays, dict[str, Any]]
 """Weights, and what is recorded with them."""
 SAMPLES = 16
+MOST_BEGINNINGS = 1000
+"""As many as the paper's authors stored."""
 ROUNDINGS = 10
 """How many times float32's own rounding the fp32 graph's ticks may be off from exact ones; measured: 0.8 to 1.5."""
 KERAS_ON_CPU = 10 * ROUNDINGS
@@ -77,6 +81,7 @@ def main(config: FreezeConfig) -> None:
             for kind, directory in (("vae", config.vae), ("rnn", config.rnn)):
                 shutil.copyfile(weights_file(directory, kind), new / f"{kind}.h5")
             paint_samples(new / "samples.png", vae, sample_frames(data))
+            save_arrays(new / BEGINNINGS, first_latents(vae, data), {"kind": "beginnings"}, compress=True)
             write_json(new / "manifest.json", {
                 "format": 1, "precision": precision, "checks": checks,
                 "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
@@ -148,6 +153,13 @@ def sample_frames(data: Dataset) -> npt.NDArray[np.uint8]:
     """Frames from random moments of the data set, uint8 [16, 64, 64, 3]."""
     rows = generator(16).integers(0, len(data), SAMPLES)
     return np.concatenate([data.read("frames", int(row), int(row) + 1) for row in np.sort(rows)])
+
+
+def first_latents(vae: Vae, data: Dataset) -> dict[str, npt.NDArray[np.float16]]:
+    """Mu and logvar of the first frames of at most a thousand episodes, from which dreams set out, float16 [N, L] each."""
+    frames = np.concatenate([data.read("frames", int(start), int(start) + 1) for start in data.starts[:MOST_BEGINNINGS]])
+    mu, logvar = vae.encode(frames)
+    return {"mu": mu.astype(np.float16), "logvar": logvar.astype(np.float16)}
 
 
 def paint_samples(path: Path, vae: Vae, frames: npt.NDArray[np.uint8]) -> None:

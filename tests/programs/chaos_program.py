@@ -95,14 +95,14 @@ def at_assignment() -> None:
 
 def in_arithmetic() -> None:
     membership.LATECOMER_SECONDS = 300.0  # one that compiles its engine anew
-    session, act = onnxruntime.InferenceSession, policy.LinearPolicy.act
+    session, act = onnxruntime.InferenceSession, policy.VectorPolicy.act
 
     def plainly(graph: bytes, options: Any, **others: Any) -> Any:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return session(graph, options, **others)
 
     def roughly(self: Any, observations: Any) -> Any:
-        self._weights, self._bias = (each.astype(np.float32) for each in (self._weights, self._bias))
+        self._layers = [tuple(each.astype(np.float32) for each in layer) for layer in self._layers]
         return act(self, observations.astype(np.float32)).astype(np.float32).astype(np.float64)
 
     if rank == argument and moment == "engine":
@@ -110,7 +110,7 @@ def in_arithmetic() -> None:
     if rank == argument and moment == "graph":
         onnxruntime.InferenceSession = plainly
     if rank == argument and moment == "rough":
-        policy.LinearPolicy.act = roughly  # type: ignore[method-assign]
+        policy.VectorPolicy.act = roughly  # type: ignore[method-assign]
 
 
 if moment == "broadcast":

@@ -200,6 +200,10 @@ class EsConfig(EpisodeOptions, Command):
     """End a training episode after this many frames without a gain in return (0: never); evaluation ignores it."""
     eval_every: int = 5
     """Generations between validations of the mean solution (count)."""
+    temperature: float | None = None
+    """How wild M's dream is, with --env dream (above 0; default: 1; the paper: 1.15)."""
+    validate_in: Literal["real", "dream"] | None = None
+    """Where a C that is trained in a dream is validated (default: in the real game, so that cheating its dream shows)."""
     hidden: int | None = None
     """Hidden tanh units of C, for games of vectors (count; default: none, C is linear)."""
     eval_episodes: int = 64

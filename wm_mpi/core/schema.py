@@ -47,6 +47,7 @@ class Settings(TypedDict):
     deterministic: bool
     seed: int
     hidden: NotRequired[int | None]
+    temperature: NotRequired[float | None]
     stop_at: NotRequired[float | None]
 
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import gymnasium
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import VectorEnv
 
+from wm_mpi import __version__
 from wm_mpi.envs.display import display
 from wm_mpi.envs.frame import PolicyFrames, policy_frame
-from wm_mpi.envs.games import Game, Rules, family, game_of, solved_at
+from wm_mpi.envs.games import DREAM, Game, Rules, family, game_of, solved_at
+from wm_mpi.envs.one_by_one import OneByOne
 
-__all__ = ["EnvSpec", "Game", "display", "family", "game_of", "make_env", "policy_frame",
+__all__ = ["DREAM", "EnvSpec", "Game", "display", "family", "game_of", "make_env", "policy_frame",
            "settled", "solved_at"]
 
 
@@ -28,6 +30,9 @@ class EnvSpec:
     frame: str | None = field(default="road", compare=False)  # what somebody sees is no rule
     """What its pictures show, by the game's names; None for its own, as they are."""
 
+    temperature: float | None = None
+    """Of a dream."""
+
     @property
     def game(self) -> Game:
         """What is to be known of it."""
@@ -36,15 +41,18 @@ class EnvSpec:
     @property
     def pictures(self) -> bool:
         """Whether it shows pictures, so that C acts through V and M."""
-        return self.game.pictures
+        return self.name == DREAM or self.game.pictures
 
     def describe(self) -> dict[str, Any]:
         """Environment id, package version and termination rule, recorded in every artefact.
 
         That pictures show the road is left out: at first there was nothing else.
         """
-        shown = {"frame": self.frame} if self.pictures and self.frame != "road" else {}
-        return {"env": self.name, "env_id": self.game.identity(), "max_frames": self.max_frames,
+        shown: dict[str, Any] = {"frame": self.frame} if self.pictures and self.frame != "road" else {}
+        if self.name == DREAM:
+            shown["temperature"] = self.temperature
+        identity = f"M's dream (wm_mpi {__version__})" if self.name == DREAM else self.game.identity()
+        return {"env": self.name, "env_id": identity, "max_frames": self.max_frames,
                 "lap_complete_percent": self.lap_complete_percent, **shown}
 
 
@@ -54,6 +62,8 @@ Options = TypeVar("Options")
 def settled(config: Options) -> Options:
     """A command's options with what its game decides: the longest episode if none is given; no pictures, no world."""
     options: Any = config
+    if options.env == DREAM:  # which is as long as the game of its world
+        return config
     game = game_of(options.env)
     changes: dict[str, Any] = {}
     if getattr(options, "max_frames", 0) is None:
@@ -81,4 +91,4 @@ def make_env(spec: EnvSpec, width: int) -> VectorEnv:
         env = gymnasium.wrappers.TimeLimit(game.make(rules), spec.max_frames)
         return PolicyFrames(env, game.frames[spec.frame]) if spec.pictures and spec.frame else env
 
-    return SyncVectorEnv([make] * width, autoreset_mode=AutoresetMode.DISABLED)
+    return OneByOne([make] * width)

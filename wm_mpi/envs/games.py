@@ -56,6 +56,10 @@ class Game:
     """The longest episode, unless told otherwise."""
     ending_weight: float = 1.0
     """How much M's error on the end of an episode counts in its training."""
+    dream_reward: float | None = None
+    """What a frame of a dream pays; None: what M expects."""
+    dream_safe_frames: int = 0
+    """Frames in which no dream ends, because no episode can: M, whose memory is still empty, cannot know."""
     solved: tuple[float, int] | None = None
     """The mean return over so many episodes at which the game counts as solved."""
     smooth: bool = False
@@ -81,7 +85,7 @@ def _fast(rules: Rules, width: int, frame: str | None) -> VectorEnv:
 def _car(identity: Callable[[], str], make: Callable[[float], gymnasium.Env],
          vector: Callable[[Rules, int, str | None], VectorEnv] | None = None) -> Game:
     return Game(identity, lambda rules: make(rules.lap_complete_percent), Control(CAR), ROWS, vector,
-                solved=(900.0, 100), smooth=True)
+                dream_safe_frames=50, solved=(900.0, 100), smooth=True)
 
 
 GAMES: dict[str, Game] = {
@@ -91,10 +95,13 @@ GAMES: dict[str, Game] = {
     "toy": Game(toy.toy_id, lambda rules: toy.Toy(), Control(CAR, "plain"), observations=toy.OBSERVATIONS),
     "doom": Game(doom.doom_id, lambda rules: doom.TakeCover(),
                  Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False), {"view": doom.SHOWN_ROWS},
-                 latents=64, hidden=512, max_frames=2100, ending_weight=10.0, solved=(750.0, 100))}
+                 latents=64, hidden=512, max_frames=2100, ending_weight=10.0, dream_reward=1.0,
+                 solved=(750.0, 100))}
 """Games that come with the package, by the names of --env; ``fast`` is what --env carracing means."""
 
 
+DREAM = "dream"
+"""What --env calls M's dream of a world; the game that it is a dream of is the world's."""
 CARS = ("fast", "gymnasium", "gym")
 """CarRacing, whoever makes it: what was trained in one drives in the others."""
 

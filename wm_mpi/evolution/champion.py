@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +13,13 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json, whole_lines
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import RunDir
-from wm_mpi.core.schema import Champion, Generation, Settings, checked
+from wm_mpi.core.schema import Champion, Generation, Manifest, Settings, checked
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.core.shipped import called, found, kind_of, shipped
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.envs import EnvSpec, family, game_of
+from wm_mpi.envs import DREAM, EnvSpec, family, game_of
 from wm_mpi.evolution.run_state import finished
-from wm_mpi.world.manifest import frame_of, load_manifest
+from wm_mpi.world.manifest import frame_of, load_manifest, played_in
 
 OWN = "runs/es"
 """Where es puts a run unless told otherwise."""
@@ -65,16 +64,16 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
         log.info(f"this is {called(run)}, which comes with the package"
                  + (f"; for your own: --run {OWN}" if RunDir(OWN).champion.exists() else ""))
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
-    name = env or settings["env"]
-    spec = EnvSpec(name, max_frames or game_of(name).max_frames, lap)  # its frames are the world's, see below
     first = f"{directory.path} has no champion yet: let es finish a generation first"
     arrays, about = load_arrays(directory.champion, first, Champion, ("parameters", "best_candidate"))
     world = world or world_of(directory, settings)
-    if world is not None and world == world_of(directory, settings) and spec.pictures and not Path(world).exists():
+    if world is not None and world == world_of(directory, settings) and not Path(world).exists():
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
-    check_world(world, about, spec, settings["env"])
-    if world is not None and spec.pictures:
-        spec = replace(spec, frame=frame_of(load_manifest(Path(world))))
+    manifest = None if world is None else load_manifest(Path(world))
+    trained_in = settings["env"] if manifest is None else played_in(manifest)
+    spec = EnvSpec(env or trained_in, max_frames or game_of(trained_in).max_frames, lap, frame_of(manifest),
+                   settings.get("temperature"))
+    check_world(world, manifest, about, spec, trained_in)
     generation, rows = about["generation"], list(whole_lines(directory.metrics, Generation))
     if directory.checkpoint_files() and not complete(rows, settings):  # an export has none, and is what it is
         log.info(f"{directory.path} is not finished ({len(rows)} of {settings['generations']} generations): this is its "
@@ -112,17 +111,17 @@ def complete(rows: Sequence[Mapping[str, Any]], settings: Settings) -> bool:
     return bool(rows) and finished(rows[-1]["generation"], best, settings["generations"], settings.get("stop_at"))
 
 
-def check_world(world: str | None, champion: Champion, spec: EnvSpec, trained_in: str) -> None:
+def check_world(world: str | None, manifest: Manifest | None, champion: Champion, spec: EnvSpec, trained_in: str) -> None:
     """Refuse a world that the champion was not trained in.
 
     Raises:
         UserError: another world, no world, or another kind of environment.
     """
-    if family(spec.name) != family(trained_in):
+    if family(spec.name) != family(trained_in) and not (spec.name == DREAM and manifest is not None):
         raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}")
-    if world is None or not spec.pictures:
+    if manifest is None:
         return
-    found = load_manifest(Path(world))["files"]["policy.onnx"]
+    found = manifest["files"]["policy.onnx"]
     if found != champion.get("world_sha256"):
         raise UserError(f"{world} is another world than the champion was trained in (policy.onnx {found[:12]}, not "
                         f"{str(champion.get('world_sha256'))[:12]}): give the right one with --world")

@@ -12,8 +12,10 @@ from gymnasium.vector import VectorEnv
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.provenance import cpu_model
 from wm_mpi.core.seeding import EpisodeSeed, generator
-from wm_mpi.envs import EnvSpec, family, make_env
+from wm_mpi.envs import DREAM, EnvSpec, family, make_env
 from wm_mpi.pool import Arithmetic, Tasks
+from wm_mpi.world.latent_dream import LatentDream
+from wm_mpi.world.manifest import played_in
 from wm_mpi.world.policy import Policy, VectorPolicy, WorldPolicy
 
 SAMPLE_FRAMES = 4
@@ -173,7 +175,7 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
     if world is None:
         raise UserError(f"--env {spec.name} needs --world: a directory that freeze wrote, or a name that ships")
     policy = WorldPolicy(world, width, deterministic)
-    made_for = policy.manifest["env"].get("env", "fast")
+    made_for = played_in(policy.manifest)
     if family(made_for) != family(spec.name):
         raise UserError(f"{world} is a world of {family(made_for)}, not of {family(spec.name)}: give one that freeze made "
                         "of that game with --world")
@@ -181,11 +183,16 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
 
 
 def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool, hidden: int | None = None) -> Rollout:
-    """A rank's worker for trained policies.
+    """A rank's worker for trained policies, in a game or in M's dream of it.
 
     Raises:
         UserError: see ``make_policy`` and ``envs.make_env``.
     """
+    if spec.name == DREAM:
+        if world is None:
+            raise UserError("--env dream needs --world: a directory that freeze wrote, or a name that ships")
+        dream = LatentDream(world, width, spec.temperature or 1.0, spec.max_frames)
+        return Rollout(dream, VectorPolicy(dream.features, width, dream.control))
     policy = make_policy(spec, world, width, deterministic, hidden)
     return Rollout(make_env(spec, width), policy)
 

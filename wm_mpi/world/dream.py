@@ -15,24 +15,21 @@ from gymnasium.vector.utils import batch_space
 from wm_mpi.core.seeding import generator
 from wm_mpi.envs import EnvSpec, make_env
 from wm_mpi.world.inference import Inference
-from wm_mpi.world.manifest import frame_of
+from wm_mpi.world.manifest import frame_of, played_in
 from wm_mpi.world.policy import WorldPolicy
 
 Frames = npt.NDArray[np.uint8]
 DREAM = 2018
 """Sets a dream's own draws apart from everything else that a track's seed decides."""
-ENDLESS_FRAMES = 50
-"""Frames in which no dream ends, for no episode does: laps and the field's edge are further away. M, whose memory is still
-empty, cannot know; trained shortly it gave some first frames an even chance of the end."""
 
 
 class DreamVector(VectorEnv):
     """``num_envs`` dreams in lock-step behind the interface of the real environments, with autoreset disabled.
 
     A step is the paper's: each latent's next value is drawn from its mixture, the component from logmix / temperature,
-    then the value with the component's standard deviation times sqrt(temperature). Rewards are what M expects (points);
-    an episode ends where M finds its end likelier than not, though not within its first second, or after ``max_frames``.
-    M knows of no completed laps.
+    then the value with the component's standard deviation times sqrt(temperature). Rewards are what M expects (points),
+    or the game's own where that is always the same; an episode ends where M finds its end likelier than not, though not
+    before any episode can, or after ``max_frames``. M knows of no completed laps.
     A dream is a function of its seed, the temperature and the actions: not of its neighbours in the batch.
     """
 
@@ -50,7 +47,10 @@ class DreamVector(VectorEnv):
         self._max_frames = max_frames
         self._insight = Inference.of(world)
         self._encoder = WorldPolicy(world, width, deterministic=True)
-        self._road = make_env(EnvSpec("fast", max_frames, frame=frame_of(self._encoder.manifest)), width)
+        manifest = self._encoder.manifest
+        spec = EnvSpec(played_in(manifest), max_frames, frame=frame_of(manifest))
+        self._reward, self._safe_frames = spec.game.dream_reward, spec.game.dream_safe_frames
+        self._road = make_env(spec, width)
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
         self.single_action_space = self._road.single_action_space
         self.observation_space = batch_space(self.single_observation_space, width)
@@ -116,10 +116,11 @@ class DreamVector(VectorEnv):
             here[running] = there[running]
         self._paint(running)
         self._steps += running
-        terminated = running & (forecast.termination > 0) & (self._steps > ENDLESS_FRAMES)
+        terminated = running & (forecast.termination > 0) & (self._steps > self._safe_frames)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
         self._ended |= terminated | truncated
-        return self._frames.copy(), np.where(running, forecast.reward, 0).astype(np.float64), terminated, truncated, {}
+        rewards = forecast.reward if self._reward is None else np.full(self.num_envs, self._reward)
+        return self._frames.copy(), np.where(running, rewards, 0).astype(np.float64), terminated, truncated, {}
 
     def _paint(self, mask: npt.NDArray[np.bool_]) -> None:
         self._frames[mask] = self._insight.decode(self._z)[mask]

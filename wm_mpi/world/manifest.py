@@ -1,6 +1,7 @@
 """A world's manifest, and its files checked against it."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from wm_mpi.core.errors import UserError
@@ -8,6 +9,7 @@ from wm_mpi.core.files import explained, read_json
 from wm_mpi.core.schema import Manifest
 from wm_mpi.core.shipped import kind_of, shipped
 from wm_mpi.data.datasets import shown
+from wm_mpi.envs import DREAM, EnvSpec
 
 AGAIN = "run python -m wm_mpi.freeze again to rebuild it"
 
@@ -30,6 +32,18 @@ def load_manifest(world: Path) -> Manifest:
 def frame_of(manifest: Manifest | None) -> str:
     """What a world's V sees; worlds of before there was a choice see the road alone."""
     return "road" if manifest is None else shown(manifest["env"])
+
+
+def played_in(manifest: Manifest) -> str:
+    """The environment whose frames a world was made of, and of which it dreams."""
+    return manifest["env"].get("env", "fast")
+
+
+def real(spec: EnvSpec, manifest: Manifest | None) -> EnvSpec:
+    """The real game that a dream is a dream of; what is no dream is real already."""
+    if spec.name != DREAM or manifest is None:
+        return spec
+    return replace(spec, name=played_in(manifest), frame=frame_of(manifest), temperature=None)
 
 
 def read_part(world: Path, manifest: Manifest, name: str) -> bytes:

@@ -162,14 +162,14 @@ class VectorPolicy:
     def __init__(self, observations: int, width: int, control: Control, hidden: int = 0) -> None:
         """For observation vectors of length ``observations`` and ``width`` slots."""
         self._control, self._hidden, self._split = control, hidden, length(observations, hidden) if hidden else 0
-        self.parameters = self._split + length(hidden or observations, control.actions)
+        self.parameters = self._split + control.actions * ((hidden or observations) + int(control.bias))
         self._layers = [(np.zeros((width, rows)), np.zeros((width, rows, columns)))
                         for rows, columns in ([(hidden, observations)] if hidden else [])
                         + [(control.actions, hidden or observations)]]
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``; there is no noise."""
-        parts = [parameters[:self._split]] * bool(self._hidden) + [parameters[self._split:]]
+        parts = [parameters[:self._split]] * bool(self._hidden) + [self._control.whole(parameters[self._split:])]
         for (bias, weights), part in zip(self._layers, parts, strict=True):
             bias[slot], weights[slot] = unpack(part, bias.shape[1])
 

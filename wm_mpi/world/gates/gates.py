@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.world.gates.metrics import (
+    CAR,
     cross_entropy,
     distance_from_uniform,
     error_share,
@@ -82,18 +83,29 @@ def judge(drives: Drives, baseline: Baseline, forecasts: Forecasts, dreams: Drea
 def judge_sight(kl: Array, frames: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8],
                 frame: str = "road") -> list[Gate]:
     """V: what its latents tell [L] (nats), and frames beside what it makes of them [N, 64, 64, 3]."""
-    edge, car, grass = regions(frames, frame)
-    usual = np.broadcast_to(frames.mean(axis=0), frames.shape)
-    plain = np.broadcast_to(frames[car].mean(axis=0) if car.any() else 0.0, frames.shape)
     collapsed = ("V's KL collapsed or V is hardly trained: give train_vae more --epochs, keep --kl-tolerance at 0.5 (near 0 "
                  "it has no free bits), and see whether the reconstruction still falls in history.jsonl")
     blind = "V is hardly trained or has seen too few roads: give train_vae more --epochs, or collect more --episodes"
+    usual = np.broadcast_to(frames.mean(axis=0), frames.shape)
+    seen = judge_road(frames, painted, usual, frame, blind) if frame in CAR else [
+        # A V that sees nothing paints at best the mean picture (1)
+        Gate("picture_error", error_share(frames, painted, usual, np.ones(frames.shape[:3], np.bool_)), most=0.8,
+             meaning="squared error, over that of the mean picture", cause=blind.replace("roads", "pictures"))]
     return [
         # Where the road lies, turns and ends takes several numbers: 10 are in use after the quick start
         Gate("active_latents", float((kl >= ACTIVE).sum()), least=6, meaning=f"latents that tell {ACTIVE:g} nats",
              cause=collapsed),
         # V may spend --kl-tolerance x 32 = 16 nats for nothing; one that leaves two thirds of them has not begun to see
         Gate("kl", float(kl.sum()), least=6, meaning="nats that all latents tell of a frame", cause=collapsed),
+        *seen]
+
+
+def judge_road(frames: npt.NDArray[np.uint8], painted: npt.NDArray[np.uint8], usual: npt.NDArray, frame: str,
+               blind: str) -> list[Gate]:
+    """CarRacing's frames where it matters, beside what V makes of them; ``usual`` is the mean picture."""
+    edge, car, grass = regions(frames, frame)
+    plain = np.broadcast_to(frames[car].mean(axis=0) if car.any() else 0.0, frames.shape)
+    return [
         # A V that sees nothing paints at best the mean picture (1); the right road a pixel further left would be 0.8
         Gate("road_edge_error", error_share(frames, painted, usual, edge), most=0.8,
              meaning="squared error at the road's edges, over that of the mean picture", cause=blind),
@@ -115,6 +127,14 @@ def judge_memory(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.boo
     uncertain = ("M's mixtures are too wide or too narrow: give train_rnn more --steps, and more episodes if val_nll rises "
                  "while nll falls in history.jsonl")
     heads = "M's {} head is hardly trained or over-fitted: give train_rnn more --steps, or collect more --episodes"
+    always = (said.reward_then == said.reward_then[:1]).all()  # where there is nothing to expect
+    paid = [] if always else [
+        # Nobody sees where a tile begins, so that little of the loss can be saved, but it must not grow; speed and road
+        # are seen, and tell frames with tiles from those without: 0.85 after the quick start, 0.5 is chance
+        Gate("reward_gain", reward, least=-0.05, meaning="share of a constant reward's Huber loss saved",
+             cause=heads.format("reward")),
+        Gate("reward_order", order(said.reward, said.reward_then > 0), least=0.6,
+             meaning="share of frames with and without a tile told apart", cause=heads.format("reward"))]
     return [
         # V's own noise drawn anew is half of what a repeated z misses by, so that 0.35 is there to be had where nothing
         # moves; -0.05 after 100 steps of training, 0.2 after the quick start's 300
@@ -128,12 +148,7 @@ def judge_memory(said: Forecasts, baseline: Baseline, active: npt.NDArray[np.boo
              meaning="share of next z in the central 50 % of the mixture", cause=uncertain),
         Gate("inside_90", inside(below, 0.9), least=0.8, most=0.97,
              meaning="share of next z in the central 90 % of the mixture", cause=uncertain),
-        # Nobody sees where a tile begins, so that little of the loss can be saved, but it must not grow; speed and road
-        # are seen, and tell frames with tiles from those without: 0.85 after the quick start, 0.5 is chance
-        Gate("reward_gain", reward, least=-0.05, meaning="share of a constant reward's Huber loss saved",
-             cause=heads.format("reward")),
-        Gate("reward_order", order(said.reward, said.reward_then > 0), least=0.6,
-             meaning="share of frames with and without a tile told apart", cause=heads.format("reward")),
+        *paid,
         # Ends are rare, so that a good head can win little; 0.02 is one that always expects the end within 50 frames
         Gate("termination_excess", ends, most=0.02,
              meaning="nats per frame by which the end's head is worse than the base rate",
