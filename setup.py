@@ -13,6 +13,8 @@ EXTRAS = {
     "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboardX>=2.6", "matplotlib>=3.9",
               "scipy>=1.15"],  # V and M
     "watch": ["av>=14.0", "matplotlib>=3.9"],  # films, and a report as one picture
+    "doom": ["vizdoom>=1.3"],
+    "atari": ["ale-py>=0.11"],  # its games are inside
     "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
     "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13",
              "pyyaml>=6.0", "jsonschema>=4.23"],
@@ -54,5 +56,6 @@ setup(
         "websockets>=17.0",
     ],
     entry_points={"console_scripts": ["wm-mpi = wm_mpi.__main__:console"]},
-    extras_require=EXTRAS | {"all": [package for name in ("mpi", "train", "watch", "gym") for package in EXTRAS[name]]},
+    extras_require=EXTRAS | {"all": [package for name in ("mpi", "train", "watch", "doom", "atari", "gym")
+                                     for package in EXTRAS[name]]},
 )

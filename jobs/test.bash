@@ -6,7 +6,7 @@
 #   WM_TEST_WORKERS    processes that run tests side by side (default: one more than cores, 8 at most)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-WM_EXTRAS="${WM_EXTRAS:-mpi,train,watch,gym,test}"
+WM_EXTRAS="${WM_EXTRAS:-mpi,train,watch,doom,atari,gym,test}"
 # shellcheck source=jobs/setup.bash
 . jobs/setup.bash
 setup_environment

@@ -25,7 +25,8 @@ BELOW: dict[str, set[str]] = {
 }
 """Folders, lowest first, and what each may import from. Models that are trained and worlds, frozen, meet in freeze."""
 HOMES = {"mpi4py": "pool/transport", "cma": "evolution/strategy", "keras": "models", "tensorboardX": "models",
-         "onnxruntime": "world/policy", "onnx": "world/graph", "h5py": "data", "numba": "envs", "pyvirtualdisplay": "envs",
+         "onnxruntime": "world/policy", "onnx": "world/graph", "h5py": "data", "numba": "envs",
+         "vizdoom": "envs/doom", "ale_py": "envs/games", "pyvirtualdisplay": "envs",
          "websockets": "viewer/web", "av": "viewer/mp4", "scipy": "world/gates",
          "jinja2": "reporting", "markupsafe": "reporting"}
 """The one place that knows of a library."""

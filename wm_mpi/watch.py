@@ -16,7 +16,7 @@ from wm_mpi.core.progress import Progress
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.core.shipped import beside
 from wm_mpi.core.terminal import shown
-from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
+from wm_mpi.evolution.champion import Trained, car_world, judged_tracks, load_trained
 from wm_mpi.viewer.drawing import ROAD, SIZE, Board, Moments, contact_sheet
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
@@ -68,7 +68,7 @@ def get_in(config: WatchConfig, trained: Trained) -> Drive:
         UserError: the run's environment has no pictures.
     """
     kind = DreamDrive if config.dream else Drive
-    world = trained.in_world("no pictures: give the run of a world")
+    world = car_world(trained)
     car = kind(world, trained.parameters, trained.deterministic, trained.spec.max_frames,
                trained.spec.lap_complete_percent, trained.settings["width"], (ROAD[3], ROAD[2]))
     if isinstance(car, DreamDrive):

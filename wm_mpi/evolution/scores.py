@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.seeding import EpisodeSeed, generator
-from wm_mpi.envs import EnvSpec, solved_at
+from wm_mpi.envs import EnvSpec, family, solved_at
 from wm_mpi.rollout.worker import Played
 
 FEWEST_TRACKS = 10
@@ -70,11 +70,13 @@ def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 def describe(result: Result) -> str:
     """The lines that people read of one result."""
     env, tracks = result["env"], len(result["returns"])
-    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test track{'s' * (tracks > 1)} "
+    car = family(env["env"]) == "carracing"
+    what, laps = ("track", f"; {result['laps']:.0%} of laps completed") if car else ("episode", "")
+    rule = f"lap at {env['lap_complete_percent']:.0%} of tiles, " if car else ""
+    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test {what}{'s' * (tracks > 1)} "
             f"(95 % interval of the mean {interval_in_words(result)}; min {result['min']:.1f}, "
-            f"median {result['median']:.1f}, max {result['max']:.1f}; {result['laps']:.0%} of laps completed)\n"
-            f"{result['what']}, {env['env_id']}, lap at {env['lap_complete_percent']:.0%} of tiles, at most "
-            f"{env['max_frames']} frames{solved(result)}")
+            f"median {result['median']:.1f}, max {result['max']:.1f}{laps})\n"
+            f"{result['what']}, {env['env_id']}, {rule}at most {env['max_frames']} frames{solved(result)}")
 
 
 def interval_in_words(result: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ class Footage:
 
 def make_footage(data: RunData, films: int) -> Footage | None:
     """``films`` of the worst tracks and as many of the best, and what V and M make of them; None where there is no car."""
-    if films == 0 or data.world.path is None or not data.champion:
+    if films == 0 or data.world.path is None or not data.champion or data.toy:
         return None
     try:
         return played(data, films)

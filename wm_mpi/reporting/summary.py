@@ -19,7 +19,8 @@ def headline(data: RunData) -> str:
     config = data.config
     done = data.rows[-1]["generation"] if data.rows else 0
     state = "finished" if data.complete else "not finished: in progress, or stopped"
-    what = "The toy environment" if data.toy else "World Models on CarRacing"
+    other = "The toy environment" if config["env"] == "toy" else config["env"]
+    what = other if data.toy else "World Models on CarRacing"
     return (f"{what}: CMA-ES with {config['popsize']} candidates of {config['episodes']} episodes each, "
             f"{done:,} of {config['generations']:,} generations ({state})")
 

@@ -11,7 +11,7 @@ from wm_mpi.core.schema import Champion as Recorded
 from wm_mpi.core.seeding import EpisodeSeed, track_seed
 from wm_mpi.core.terminal import shown
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.evolution.champion import Trained
+from wm_mpi.evolution.champion import Trained, car_world
 from wm_mpi.viewer.session import DreamDrive, Drive, Sight
 
 
@@ -52,7 +52,7 @@ class RunSource:
         """
         path = trained.run.path.resolve()
         self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
-        self._trained, self._world = trained, trained.in_world("no pictures: give the run of a world")
+        self._trained, self._world = trained, car_world(trained)
         self._lock = threading.Lock()
         self._stamp = self._stamp_now()
         self._champion = self._load()

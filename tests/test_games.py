@@ -1,0 +1,310 @@
+"""Games: what each tells of itself, how C acts in them, and Doom from its first episode into M's dream and back."""
+
+import json
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import ROOT, metrics, refuse, same, succeed
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from wm_mpi.core.controller import Control, Output, unpack
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.files import read_json
+from wm_mpi.core.schema import Manifest
+from wm_mpi.data.datasets import open_frames
+from wm_mpi.envs import EnvSpec, Game, game_of, make_env, settled, solved_at
+from wm_mpi.envs.doom import SHOWN_ROWS, TakeCover
+from wm_mpi.envs.frame import shrink
+from wm_mpi.envs.games import Acted
+from wm_mpi.envs.one_by_one import OneByOne
+from wm_mpi.models.keras_policy import KerasPolicy
+from wm_mpi.rollout.exploration import HeldPolicy
+from wm_mpi.world.graph import build_policy
+from wm_mpi.world.inference import Forecast
+from wm_mpi.world.latent_dream import LatentDream, draw
+from wm_mpi.world.policy import GraphPolicy, VectorPolicy
+from wm_mpi.world.reference import tick
+
+RNG = np.random.default_rng(15)
+CONTROLS = {"car": Control(), "doom": game_of("doom").control, "choice": Control((Output(1, 0, -1),) * 4, "choice"),
+            "switches": Control((Output(1, 0, -1),) * 2, "switches", ("z",))}
+
+
+class Boxed(gymnasium.Env):
+    """A user's own environment: two numbers within bounds of their own are wanted."""
+
+    observation_space = spaces.Box(-1, 1, (3,), np.float32)
+    action_space = spaces.Box(np.array([-2, 0], np.float32), np.array([2, 5], np.float32))
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self._left = 4
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert action.shape == (2,) and action.dtype == np.float32 and self.action_space.contains(action)
+        self._left -= 1
+        seen, error = self.np_random.uniform(-1, 1, 3).astype(np.float32), float(np.sum((action - [1, 4]) ** 2))
+        return seen, -error, self._left == 0, False, {}
+
+
+@pytest.fixture(scope="module")
+def doom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Doom's pipeline, tiny, up to a C of the dream: frames/ vae/ latents/ rnn/ world/ es/."""
+    out = tmp_path_factory.mktemp("doom")
+    stages = [["collect", "--preset", "smoke", "--env", "doom", "--out", out / "frames"],
+              ["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
+              ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
+              ["train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn"],
+              ["freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
+               "--out", out / "world"],
+              ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]]
+    succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
+    return out
+
+
+DREAMT = ("--env", "dream", "--temperature", 1.15, "--preset", "smoke", "--popsize", 6, "--episodes", 2, "--max-frames", 80)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_all_say_the_same_of_a_control(name: str) -> None:
+    """The graph, Keras, and the formulas written out once more."""
+    control = CONTROLS[name]
+    latents, hidden = (64, 512) if name == "doom" else (32, 256)
+    shapes = {"conv1": (4, 4, 3, 32), "conv2": (4, 4, 32, 64), "conv3": (4, 4, 64, 128), "conv4": (4, 4, 128, 256),
+              "mu": (1024, latents), "logvar": (1024, latents), "dense": (latents, 1024), "deconv1": (5, 5, 128, 1024),
+              "deconv2": (5, 5, 64, 128), "deconv3": (6, 6, 32, 64), "deconv4": (6, 6, 3, 32)}
+    vae = {}
+    for layer, shape in shapes.items():
+        part = "decoder" if layer.startswith("de") else "encoder"
+        vae[f"{part}/{layer}/kernel"] = RNG.normal(0, 0.05, shape).astype(np.float32)
+        vae[f"{part}/{layer}/bias"] = RNG.normal(0, 0.05, shape[2 if layer.startswith("deconv") else -1]).astype(np.float32)
+    sizes = {"lstm/kernel": (latents + control.actions, 4 * hidden), "lstm/recurrent_kernel": (hidden, 4 * hidden),
+             "lstm/bias": (4 * hidden,), "mdn/kernel": (hidden, 15 * latents), "mdn/bias": (15 * latents,),
+             "reward/kernel": (hidden, 1), "reward/bias": (1,), "termination/kernel": (hidden, 1), "termination/bias": (1,)}
+    rnn = {part: RNG.normal(0, 0.05, shape).astype(np.float32) for part, shape in sizes.items()}
+    graph = GraphPolicy(build_policy(vae, rnn, control=control).SerializeToString(), 3, True, control)
+    keras = KerasPolicy(vae, rnn, 3, control)
+    assert graph.parameters == keras.parameters == control.parameters(latents, hidden)
+    assert name != "doom" or graph.parameters == 1088  # as published
+    controller = RNG.normal(0, 0.3, (3, graph.parameters))
+    h, c = RNG.normal(0, 0.3, (2, 3, hidden)).astype(np.float32)
+    for policy in (graph, keras):
+        for slot in range(3):
+            policy.assign(slot, controller[slot], 0)
+        policy.memory = h, c
+    for _ in range(3):
+        frames = RNG.integers(0, 256, (3, 64, 64, 3), np.uint8)
+        exact = tick(vae, rnn, controller, frames, h, c, np.float64, control)
+        for policy in (graph, keras):
+            policy.memory = h, c
+            actions, _ = policy.look(frames)
+            np.testing.assert_allclose(actions, exact["actions"], atol=1e-4)
+            np.testing.assert_allclose(policy.memory[0], exact["h"], atol=1e-4)
+        h, c = exact["h"].astype(np.float32), exact["c"].astype(np.float32)
+    assert Control.of(json.loads(json.dumps(control.describe()))) == control
+
+
+def test_a_push_reaches_a_controller_without_bias() -> None:
+    control = game_of("doom").control
+    assert control.whole(np.arange(4.0)).tolist() == [0, 0, 1, 2, 3]
+    assert Control().whole(np.arange(4.0)).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("hidden", [0, 5])
+def test_c_on_vectors(hidden: int) -> None:
+    control = Control((Output(2, 1, -1), Output(1, 0, -1)))
+    policy = VectorPolicy(3, 2, control, hidden)
+    assert policy.parameters == (2 * 4 if hidden == 0 else 5 * 4 + 2 * 6)
+    parameters, seen = RNG.normal(0, 1, policy.parameters), RNG.normal(0, 1, (2, 3)).astype(np.float32)
+    policy.assign(1, parameters, 0)
+    values = seen[1].astype(float)
+    if hidden:
+        bias, rows = unpack(parameters[:20], 5)
+        values, parameters = np.tanh(rows @ values + bias), parameters[20:]
+    bias, rows = unpack(parameters, 2)
+    first, second = np.tanh(rows @ values + bias)
+    np.testing.assert_allclose(policy.act(seen)[1], [max(2 * first + 1, -1), max(second, -1)], rtol=1e-12)
+
+
+def test_games_are_told_by_their_spaces() -> None:
+    lander = game_of("LunarLander-v3")
+    assert (lander.observations, lander.control.kind, lander.control.actions, lander.max_frames, lander.solved) == (
+        8, "choice", 4, 1000, (200.0, 100))
+    walker = game_of("BipedalWalker-v3")
+    assert (walker.observations, walker.control.kind, walker.control.actions, walker.max_frames) == (24, "squash", 4, 1600)
+    breakout = game_of("ALE/Breakout-v5")
+    assert breakout.pictures and breakout.frames == {"picture": 210} and breakout.control.kind == "choice"
+    own = game_of("test_games:Boxed")
+    assert own.control.outputs == (Output(2, 0, -2), Output(2.5, 2.5, 0)) and solved_at("test_games:Boxed") is None
+    assert (game_of("doom").latents, game_of("doom").hidden, game_of("fast").frame) == (64, 512, "road")
+
+
+@pytest.mark.parametrize("name,said", [
+    ("Nope-v3", "cannot be used here .*give one of carracing"), ("Blackjack-v1", "shows Tuple.*wrap it"),
+    ("CliffWalking-v1", "shows Discrete"), ("wm_mpi.envs.toy:Toy", "takes actions of Box"), ("no.such:Thing", "importable"),
+    ("Nothing", "cannot be used here")])
+def test_what_cannot_be_played_is_one_sentence(name: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as raised:
+        game_of(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_actions_arrive_in_the_environment_s_own_space() -> None:
+    env = Acted(Boxed(), game_of("test_games:Boxed").control)
+    env.reset(seed=1)
+    assert env.step(np.array([1.0, 4.0]))[1] == 0
+    lander = gymnasium.make("LunarLander-v3")
+    acted = Acted(lander, game_of("LunarLander-v3").control)
+    assert [acted.action(row) for row in np.eye(4)] == [0, 1, 2, 3]
+
+
+def test_one_by_one_is_gymnasium_s_vector() -> None:
+    ours, theirs = OneByOne([Boxed, Boxed]), SyncVectorEnv([Boxed, Boxed], autoreset_mode=AutoresetMode.DISABLED)
+    np.testing.assert_array_equal(ours.reset(seed=[1, 2])[0], theirs.reset(seed=[1, 2])[0])
+    for step in range(3):
+        left, right = (env.step(np.full((2, 2), step, np.float32)) for env in (ours, theirs))
+        for mine, other in zip(left[:4], right[:4], strict=True):
+            np.testing.assert_array_equal(mine, other)
+    ours.step(np.zeros((2, 2), np.float32))
+    stood = ours.step(np.full((2, 2), np.nan))  # nobody is asked any more
+    assert not stood[1].any() and not stood[2].any()
+    mask = np.array([False, True])
+    seen, _ = ours.reset(seed=[9, 9], options={"reset_mask": mask})
+    _, rewards, *_ = ours.step(np.zeros((2, 2), np.float32))
+    assert rewards[0] == 0 and rewards[1] == -17 and np.array_equal(seen[0], stood[0][0])
+
+
+def test_the_longest_episode_is_the_game_s() -> None:
+    from wm_mpi.core.cli import parse
+    from wm_mpi.core.config import EsConfig
+
+    for name, frames, world in (("carracing", 1000, True), ("doom", 2100, True), ("BipedalWalker-v3", 1600, False)):
+        config = settled(parse(EsConfig, "es", ["--env", name]))
+        assert config.max_frames == frames and (config.world is not None) == world
+    assert settled(parse(EsConfig, "es", ["--env", "doom", "--max-frames", "7"])).max_frames == 7
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
+def test_held_actions(kind: str) -> None:
+    control = CONTROLS[kind]
+    policy = HeldPolicy(2, control)
+    policy.assign(0, np.empty(0), 5)
+    policy.assign(1, np.empty(0), 6)
+    acted = np.stack([policy.act(np.zeros(2)) for _ in range(300)])
+    changes = np.flatnonzero((np.diff(acted[:, 0], axis=0) != 0).any(axis=1))
+    assert acted.shape == (300, 2, control.actions) and 30 < len(changes) < 150
+    assert kind in ("choice", "switches") or np.diff(changes).max() <= 10
+    low, high = acted.min(axis=(0, 1)), acted.max(axis=(0, 1))
+    assert (low >= -1).all() and (high <= 1).all() and (high > 0.8).all()
+    assert kind != "choice" or (acted.sum(axis=2) == 1).all()
+
+
+def test_doom_depends_on_seed_and_actions_alone() -> None:
+    env = TakeCover()
+
+    def play(seed: int) -> tuple[int, int]:
+        seen, _ = env.reset(seed=seed)
+        rng, total, frames = np.random.default_rng(seed), 0, 0
+        while True:
+            total += int(seen.sum())
+            seen, reward, dead, *_ = env.step(rng.uniform(-1, 1, 1))
+            frames += 1
+            assert reward == 1 or dead
+            if dead or frames == 400:
+                return frames, total
+
+    first = {seed: play(seed) for seed in (1, 2, 3)}
+    assert {seed: play(seed) for seed in (3, 1, 2)} == first and len(set(first.values())) == 3
+    picture, _ = env.reset(seed=4)
+    env.close()
+    vector = make_env(EnvSpec("doom", frame="view"), 1)
+    np.testing.assert_array_equal(vector.reset(seed=[4])[0], shrink(picture[None], SHOWN_ROWS))
+    vector.close()
+
+
+def test_draws_are_the_paper_s() -> None:
+    """The same as ``Forecast.sample`` says of one row, by chance of 20,000 draws."""
+    logmix = np.log(np.tile(np.float32([0.7, 0.2, 0.1]), (1, 20_000, 1)))
+    mean = np.tile(np.float32([0, 10, 20]), (1, 20_000, 1))
+    logstd = np.tile(np.float32([0, -1, -2]), (1, 20_000, 1))
+    nothing = np.zeros(1)
+    one = Forecast(nothing, nothing, logmix, mean, logstd, nothing, nothing).sample(0, 1.3, np.random.default_rng(1))
+    many = draw(logmix, mean, logstd, 1.3, [np.random.default_rng(2)], np.array([True]))[0]
+    for low, high in ((-5, 5), (5, 15), (15, 25)):
+        chosen = [part[(part > low) & (part < high)] for part in (one, many)]
+        assert abs(len(chosen[0]) - len(chosen[1])) < 300
+        assert abs(chosen[0].std() - chosen[1].std()) < 0.03
+
+
+def test_a_dream_does_not_depend_on_its_neighbours(doom: Path) -> None:
+    def dreamt(width: int, slot: int) -> list[np.ndarray]:
+        dream = LatentDream(str(doom / "world"), width, 1.15, 50)
+        seen = [dream.reset(seed=[100 + (slot == each) for each in range(width)])[0][slot]]
+        for step in range(20):
+            observations, rewards, *_ = dream.step(np.full((width, 1), np.sin(step)))
+            seen.append(observations[slot])
+            assert rewards[slot] == 1
+        return seen
+
+    for left, right in zip(dreamt(4, 2), dreamt(4, 0), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_doom_is_what_it_tells(doom: Path) -> None:
+    manifest = read_json(doom / "world" / "manifest.json", Manifest, "")
+    assert manifest["shapes"] == {"frames": [64, 64, 3], "latents": 64, "hidden": 512, "actions": 1, "parameters": 1088}
+    with open_frames(doom / "frames") as data:
+        assert data.frame == "view" and data.about["env"] == "doom"
+        actions = data.read("actions", 0, len(data))
+        assert actions.shape[1] == 1 and (actions < -1 / 3).any() and (actions > 1 / 3).any()
+
+
+def test_a_c_of_the_dream_is_the_same_on_any_ranks_and_resumed(doom: Path, tmp_path: Path) -> None:
+    line = ("es", *DREAMT, "--world", doom / "world")
+    succeed(*line, "--generations", 4, "--out", tmp_path / "ranks", ranks=3)
+    succeed(*line, "--generations", 2, "--out", tmp_path / "resumed")
+    succeed(*line, "--generations", 4, "--out", tmp_path / "resumed", ranks=2)
+    for other in ("ranks", "resumed"):
+        same(doom / "es", tmp_path / other)
+    rows = metrics(doom / "es")
+    assert [row["generation"] for row in rows if "eval_mean" in row] == [2, 4]
+
+
+def test_a_c_of_the_dream_is_judged_in_the_game(doom: Path, tmp_path: Path) -> None:
+    for flags, name in (((), "doom"), (("--env", "dream"), "dream")):
+        file = tmp_path / "verdict.json"
+        succeed("evaluate", "--run", doom / "es", "--episodes", 2, "--max-frames", 60, "--json", file, *flags)
+        verdict = json.loads(file.read_text())
+        assert verdict["env"]["env"] == name and verdict["env"].get("temperature") == (1.15 if name == "dream" else None)
+    said = succeed("es", "--preset", "smoke", "--env", "doom", "--world", doom / "world", "--max-frames", 40, "--out",
+                   tmp_path / "real")
+    assert "finished" in said
+    said = refuse("watch", "--run", doom / "es", "--sheet", tmp_path / "sheet.png")
+    assert "films, windows and pages show CarRacing only" in said
+    succeed("report", "--run", doom / "es", "--out", tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("flags,said", [
+    (("--env", "dream", "--temperature", 0), "--temperature is 0"), (("--env", "toy", "--temperature", 1), "are for --env dream"),
+    (("--env", "doom"), "is a world of carracing, not of doom"), (("--env", "dream"), "no beginnings.h5"),
+    (("--hidden", 4), "there C is linear"), (("--env", "LunarLander-v3", "--hidden", -1), "--hidden is -1")])
+def test_what_does_not_fit_is_one_sentence(flags: tuple, said: str, tmp_path: Path) -> None:
+    assert said in refuse("es", "--preset", "smoke", "--out", tmp_path / "run", *flags)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_es_and_evaluate_on_vectors(tmp_path: Path) -> None:
+    line = ("es", "--preset", "smoke", "--env", "LunarLander-v3", "--hidden", 4, "--max-frames", 60)
+    succeed(*line, "--out", tmp_path / "one")
+    succeed(*line, "--out", tmp_path / "three", ranks=3)
+    same(tmp_path / "one", tmp_path / "three")
+    said = succeed("evaluate", "--run", tmp_path / "one", "--episodes", 2, "--max-frames", 60)
+    assert "not solved: that takes a mean of at least 200 over at least 100" in said and "laps" not in said
+
+
+def test_what_games_have_in_common() -> None:
+    assert Game.max_frames == 1000 and {game_of(name).max_frames for name in ("fast", "gymnasium", "toy")} == {1000}
