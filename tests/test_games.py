@@ -289,7 +289,8 @@ def test_a_c_of_the_dream_is_judged_in_the_game(doom: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("flags,said", [
-    (("--env", "dream", "--temperature", 0), "--temperature is 0"), (("--env", "toy", "--temperature", 1), "are for --env dream"),
+    (("--env", "dream", "--temperature", 0), "--temperature is 0"),
+    (("--env", "toy", "--temperature", 1), "are for --env dream"),
     (("--env", "doom"), "is a world of carracing, not of doom"), (("--env", "dream"), "no beginnings.h5"),
     (("--hidden", 4), "there C is linear"), (("--env", "LunarLander-v3", "--hidden", -1), "--hidden is -1")])
 def test_what_does_not_fit_is_one_sentence(flags: tuple, said: str, tmp_path: Path) -> None:
