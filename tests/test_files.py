@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from wm_mpi.core import schema
+from wm_mpi.core.config import EsConfig
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.core.shipped import PRETRAINED
@@ -145,7 +146,8 @@ def dataset(opened: Callable[[Path], Any]) -> Callable[[Path], None]:
 
 ARRAYS = {
     "run/champion.h5": (schema.Champion, driven, ("parameters", "best_candidate")),
-    "run/./champion.h5": (schema.Start, lambda run: begin(str(run / "champion.h5"), load_manifest(run)), ("parameters",)),
+    "run/./champion.h5": (schema.Start, lambda run: begin(EsConfig(init=str(run / "champion.h5")), EnvSpec("fast"),
+                                                          load_manifest(run)), ("parameters",)),
     "vae/weights.h5": (schema.Weights, lambda directory: load_weights(directory, "vae"), ()),
     "rnn/weights.h5": (schema.RnnWeights, lambda directory: load_weights(directory, "rnn"), ()),
     "frames/frames.h5": (schema.Frames, dataset(open_frames), ("episodes/start", "actions", "shards/file", "shards/length")),

@@ -115,8 +115,8 @@ def test_a_name_that_is_not_there(arguments: tuple[str, ...], meant: str, tmp_pa
     ("--popsiz 3", f"unrecognized options: --popsiz, 3, perhaps you meant --popsize{HELP}"),
     ("stray", f"unrecognized options: stray{HELP}"),
     ("--out", f"missing value for argument '--out'{HELP}"),
-    ("--env nope", f"invalid choice 'nope' for argument '--env'. Expected one of ('fast', 'gymnasium', 'gym', "
-                   f"'toy'){HELP}")])
+    ("--env nope", "--env is nope, but must be one of carracing, gymnasium, gym, doom, dream, toy, an id of Gymnasium with "
+                   "its version, such as LunarLander-v3, or package.module:Class")])
 def test_a_bad_flag_is_one_plain_sentence(flags: str, sentence: str, tmp_path: Path) -> None:
     for encoding in ("utf-8", "ascii"):  # tyro draws other boxes
         done = wm("es", *flags.split(), cwd=tmp_path, env={"PYTHONIOENCODING": encoding})

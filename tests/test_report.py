@@ -17,6 +17,7 @@ from PIL import Image
 
 from wm_mpi.core.config import EsConfig
 from wm_mpi.core.shipped import found
+from wm_mpi.envs import settled
 from wm_mpi.reporting import clips as footage
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Mark, axis, compact
 from wm_mpi.reporting.clips import EVERY, TEMPERATURES
@@ -216,7 +217,7 @@ def _begun(tmp_path: Path) -> Path:
     """A run that was killed before its first generation."""
     run = tmp_path / "begun"
     run.mkdir()
-    config = EsConfig(env="toy", popsize=4, episodes=1, generations=9, eval_every=2)
+    config = settled(EsConfig(env="toy", popsize=4, episodes=1, generations=9, eval_every=2))
     (run / "config.json").write_text(json.dumps(config.values()))
     return run
 

@@ -177,7 +177,7 @@ def test_a_home_directory_is_found_in_every_option_that_names_a_path(monkeypatch
     for kind, name in texts:
         if name in PATHS:
             assert getattr(parse(kind, "x", [f"{flag(name)}=~/x y"]), name) == "/home/me/x y"
-    assert {name for _, name in texts} - set(PATHS) == {"tracks", "host", "origin", "prefix"}
+    assert {name for _, name in texts} - set(PATHS) == {"tracks", "host", "origin", "prefix", "env", "frame"}
     with pytest.raises(UserError, match="--out is ~nobody-here/x, but there is no such home directory"):
         parse(config.EsConfig, "es", ["--out=~nobody-here/x"])
 
@@ -230,15 +230,6 @@ def test_a_machine_without_room_for_a_temporary_file(monkeypatch: pytest.MonkeyP
 # Places
 
 
-class Unplayed:
-    """A pool for what is refused before anything is played."""
-
-    workers = 1
-
-    def run(self, *_: object) -> None:
-        raise AssertionError("it began to play")
-
-
 def never(*_: object, **__: object) -> None:
     raise AssertionError("it began to work")
 
@@ -246,7 +237,7 @@ def never(*_: object, **__: object) -> None:
 def test_an_older_data_set_that_is_not_there_is_said_before_anything_is_played(tmp_path: Path) -> None:
     wanted = config.CollectConfig(out=str(tmp_path / "frames"), mix=str(tmp_path / "nowhere"), episodes=1)
     with pytest.raises(UserError, match="nowhere/frames.h5 does not exist"):
-        collect.collect(wanted, Unplayed(), np.empty((1, 0)))  # type: ignore[arg-type]
+        collect.begin(wanted, None, "road")
     assert not (tmp_path / "frames").exists()
 
 

@@ -22,6 +22,7 @@ from wm_mpi.core.provenance import digest
 from wm_mpi.data.arrays import load_arrays, save_arrays
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.reporting.model_card import model_card, unrooted
+from wm_mpi.world.latent_dream import BEGINNINGS
 from wm_mpi.world.manifest import load_manifest, read_part
 
 CARD = "README.md"
@@ -62,6 +63,8 @@ def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
     for path in (run.champion, run.metrics, world / "policy.onnx", world / "samples.png"):
         shutil.copyfile(path, out / path.name)
     write_text(out / run.evaluations.name, "".join(f"{json.dumps(unrooted(row))}\n" for row in evaluations))
+    if BEGINNINGS in manifest["files"]:
+        (out / BEGINNINGS).write_bytes(read_part(world, manifest, BEGINNINGS))
     for name in ("vae.h5", "rnn.h5"):
         read_part(world, manifest, name)
         halve(world / name, out / name)

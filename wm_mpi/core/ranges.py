@@ -41,12 +41,20 @@ def check(config: Command) -> None:
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
         if not allowed:
             raise UserError(f"{flag(name)} is {value}, but must be above 0 and {within}")
+    env = getattr(config, "env", None)
+    if env is not None and env not in BUILT_IN and not re.search(r"-v\d+$|^[\w.]+:\w+$", env):
+        raise UserError(f"--env is {env}, but must be one of carracing, {', '.join(BUILT_IN[1:])}, an id of Gymnasium with "
+                        "its version, such as LunarLander-v3, or package.module:Class")
     if config.quiet and config.verbose:
         raise UserError("--quiet and --verbose cannot both be had: give one of them")
     if isinstance(config, WatchConfig):
         check_proxy(config)
     if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:
         raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")
+
+
+BUILT_IN = ("fast", "gymnasium", "gym", "doom", "dream", "toy")
+"""Games that --env names without more ado; ``fast`` is what carracing is recorded as."""
 
 
 def check_proxy(config: WatchConfig) -> None:

@@ -70,9 +70,9 @@ def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 def describe(result: Result) -> str:
     """The lines that people read of one result."""
     env, tracks = result["env"], len(result["returns"])
-    car = family(env["env"]) == "carracing"
-    what, laps = ("track", f"; {result['laps']:.0%} of laps completed") if car else ("episode", "")
-    rule = f"lap at {env['lap_complete_percent']:.0%} of tiles, " if car else ""
+    tracked = family(env["env"]) in ("carracing", "toy")
+    what, laps = ("track", f"; {result['laps']:.0%} of laps completed") if tracked else ("episode", "")
+    rule = f"lap at {env['lap_complete_percent']:.0%} of tiles, " if tracked else ""
     return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test {what}{'s' * (tracks > 1)} "
             f"(95 % interval of the mean {interval_in_words(result)}; min {result['min']:.1f}, "
             f"median {result['median']:.1f}, max {result['max']:.1f}{laps})\n"
