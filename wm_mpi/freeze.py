@@ -34,10 +34,11 @@ from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, w
 from wm_mpi.world.gates.state_probe import describe as describe_state
 from wm_mpi.world.gates.state_probe import probe_state
 from wm_mpi.world.gates.state_probe import table as table_of_state
-from wm_mpi.world.graph import build_encoder, build_policy, latents_of
+from wm_mpi.world.graph import build_encoder, build_policy
 from wm_mpi.world.latent_dream import BEGINNINGS
 from wm_mpi.world.policy import GraphPolicy
 from wm_mpi.world.reference import tick
+from wm_mpi.world.weights import hidden_of, latents_of
 
 Loaded = tuple[Arrays, dict[str, Any]]
 """Weights, and what is recorded with them."""
@@ -73,7 +74,7 @@ def main(config: FreezeConfig) -> None:
             print(table_of_state(told))
         control = game_of(data.about["env"]).control
         graph, precision, checks = build_graph(vae_weights, rnn_weights, control, data, config.precision)
-        latents, hidden = latents_of(rnn_weights), rnn_weights["lstm/recurrent_kernel"].shape[0]
+        latents, hidden = latents_of(rnn_weights), hidden_of(rnn_weights)
         vae = Vae(latents)
         set_weights(vae, vae_weights, config.vae)
         with replaced_together(world, last="manifest.json") as new:
@@ -196,7 +197,7 @@ def compare(policies: Sequence[GraphPolicy | KerasPolicy], vae: Arrays, rnn: Arr
         for slot in range(4):
             policy.assign(slot, controller[slot].astype(np.float64), slot)
     starts = [int(data.starts[episode]) for episode in rng.integers(0, len(data.starts), 4)]
-    h, c = np.zeros((2, 4, rnn["lstm/recurrent_kernel"].shape[0]), np.float32)
+    h, c = np.zeros((2, 4, hidden_of(rnn)), np.float32)
     steps = min(32, int(data.lengths.min()))
     worst = np.zeros((1 + len(policies), 4))
     with Progress(None, steps, unit="step", name="comparing with float64") as progress:

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from wm_mpi.core.controller import Control, length
+from wm_mpi.world.weights import MIXTURES, Weights, actions_of, hidden_of, latents_of
 
 OPSET = 17
 WIDE = ((64, 16), (31, 15), (14, 7), (6, 3))
@@ -19,19 +20,6 @@ WIDE = ((64, 16), (31, 15), (14, 7), (6, 3))
 LOGSTD_BOUND = 7.0
 """M's log standard deviations are clipped to +-7, as in training."""
 FRAME = [64, 64, 3]
-MIXTURES = 5
-"""Components of the mixture that M expects a latent to be drawn from."""
-Weights = Mapping[str, npt.NDArray]
-
-
-def latents_of(rnn: Weights) -> int:
-    """How many latents an M expects."""
-    return rnn["mdn/bias"].shape[0] // (3 * MIXTURES)
-
-
-def actions_of(rnn: Weights) -> int:
-    """How many numbers an M takes for an action."""
-    return rnn["lstm/kernel"].shape[0] - latents_of(rnn)
 
 
 def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, control: Control | None = None,
@@ -53,7 +41,7 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, co
         ValueError: V and M do not fit each other.
     """
     latents = vae["encoder/mu/bias"].shape[0]
-    hidden = rnn["lstm/recurrent_kernel"].shape[0]
+    hidden = hidden_of(rnn)
     control = control or Control()
     if latents_of(rnn) != latents:
         raise ValueError(f"V has {latents} latents, but M takes {latents_of(rnn)}")
@@ -125,7 +113,7 @@ def build_memory(rnn: Weights) -> onnx.ModelProto:
     That is the mixture of the next z, logmix (normalised), mean, logstd (clipped) [B,32,5], the reward [B] (points) and the
     logit of termination [B]. Arguments as for ``build_policy``.
     """
-    hidden = rnn["lstm/recurrent_kernel"].shape[0]
+    hidden = hidden_of(rnn)
     latents, actions = latents_of(rnn), actions_of(rnn)
     build = _Builder()
     _remember(build, rnn)
@@ -294,7 +282,7 @@ def _control(build: _Builder, features: int, control: Control) -> None:
 
 def _remember(build: _Builder, rnn: Weights) -> None:
     """One LSTM step on [z, action]: h, c to h_next, c_next."""
-    hidden = rnn["lstm/recurrent_kernel"].shape[0]
+    hidden = hidden_of(rnn)
     everything = build.node("Concat", ["z", "actions", "h"], "lstm_in", axis=1)
     kernel = np.concatenate([rnn["lstm/kernel"], rnn["lstm/recurrent_kernel"]], axis=0)
     build.node("Gemm", [everything, build.constant("lstm_kernel", kernel),

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from wm_mpi.core.schema import Manifest
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.world.graph import Weights, actions_of, build_decoder, build_memory, latents_of
+from wm_mpi.world.graph import build_decoder, build_memory
 from wm_mpi.world.manifest import AGAIN, load_manifest, read_part
 from wm_mpi.world.policy import open_session
+from wm_mpi.world.weights import Weights, actions_of, hidden_of, latents_of
 
 
 class Forecast(NamedTuple):
@@ -58,7 +59,7 @@ class Inference:
             None if weights is None else open_session(build(weights).SerializeToString())
             for weights, build in ((vae, build_decoder), (rnn, build_memory)))
         if rnn is not None:
-            self.hidden = rnn["lstm/recurrent_kernel"].shape[0]
+            self.hidden = hidden_of(rnn)
             self.latents, self.actions = latents_of(rnn), actions_of(rnn)
 
     @classmethod

@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.world.weights import Weights
+
 LAYERS = (1, 2, 3, 4)
 HEADROOM = 1.1
 """Ranges are this times the largest activation seen: a frame that exceeds its range loses more than finer steps gain."""
@@ -38,7 +40,6 @@ PAIR = 127
 RIDGE = 1e-3
 """Penalty on a change of the last layer, as a share of the mean square of its inputs."""
 
-Weights = Mapping[str, npt.NDArray]
 
 
 def activation_peaks(said: Mapping[str, npt.NDArray]) -> list[npt.NDArray[np.float64]]:

@@ -1,6 +1,5 @@
 """What the gates judge by: held-out drives through V and M as ONNX graphs, without Keras, in bounded memory."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from wm_mpi.world.gates.metrics import huber_centre
 from wm_mpi.world.graph import build_encoder
 from wm_mpi.world.inference import Forecast, Inference
 from wm_mpi.world.policy import run_encoder
+from wm_mpi.world.weights import Weights, hidden_of
 
 WINDOWS = 24
 """Drives looked at, each from an episode of its own."""
@@ -30,7 +30,6 @@ DREAM = 50
 DREAM_EVERY = 75
 """A drive's dreams begin so many frames apart."""
 
-Weights = Mapping[str, npt.NDArray]
 Floats = npt.NDArray[np.float32]
 
 
@@ -186,7 +185,7 @@ def forecast_drives(rnn: Weights, drives: Drives) -> tuple[Forecasts, Dreams]:
     """M along the drives, its state zero where a window begins, and dreams that set out on the way."""
     mind = Inference(rnn=rnn)
     length, count = drives.real.shape
-    h, c = np.zeros((2, count, rnn["lstm/recurrent_kernel"].shape[0]), np.float32)
+    h, c = np.zeros((2, count, hidden_of(rnn)), np.float32)
     steps: list[dict[str, npt.NDArray]] = []
     heads: list[dict[str, npt.NDArray]] = []
     dreams: list[dict[str, npt.NDArray]] = []

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.progress import Progress
-from wm_mpi.world.graph import Weights, build_encoder
+from wm_mpi.world.graph import build_encoder
 from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import run_encoder
+from wm_mpi.world.weights import Weights
 
 Array = npt.NDArray[np.float64]
 SEED = 24
