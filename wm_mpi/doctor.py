@@ -74,7 +74,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
         finally:
             (out / PROBE).unlink()
         facts = list({each.rank: each for each in outcome.results}.values())
-        findings += [*check_hosts(facts, socket.gethostname()), expectation(facts, config.world)]
+        findings += [*check_hosts(facts, socket.gethostname()), expectation(facts, spec, config.world)]
         findings += [Finding("FAIL", "ranks", f"lost {who}", "see what it said above") for who in outcome.lost]
         findings.append(survival(pool))
 
@@ -148,12 +148,12 @@ def disk(out: Path) -> Finding:
     return Finding("ok", "disk", text)
 
 
-def expectation(facts: Sequence[Facts], world: str | None) -> Finding:
+def expectation(facts: Sequence[Facts], spec: EnvSpec, world: str | None) -> Finding:
     """What all ranks together can do."""
     rate = sum(each.frames_per_second for each in facts)
     text = (f"{rate:,.0f} frames per second in all: 64 x 16 episodes of 1,000 frames in "
             f"{PAPER_GENERATION_FRAMES / rate:,.0f} s at most")
-    if world is None:
+    if world is None and spec.pictures:
         return Finding("warning", "rate", f"{text}, without V and M", "give --world to see what es will do")
     return Finding("ok", "rate", text)
 

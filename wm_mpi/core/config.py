@@ -361,7 +361,7 @@ class DoctorConfig(Command):
     """Directory that runs will be written to: its locks, free space and visibility to all ranks are checked."""
     world: str | None = SHIPPED
     """Directory or name of the world that es will use."""
-    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "fast"
+    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "carracing"
     """Environment that es will use."""
     width: int = 16
     """Episodes that a rank plays in lock-step (count)."""

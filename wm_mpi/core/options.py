@@ -88,9 +88,10 @@ class Command:
 class EpisodeOptions:
     """How episodes are played, wherever they are played."""
 
-    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "fast"
+    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "carracing"
     """'carracing' (our engine), 'gymnasium' (Gymnasium's CarRacing-v3), 'gym' (gym 0.26.2's, extra 'gym'), 'doom' (ViZDoom's
-    Take Cover, extra 'doom'), 'toy' (its optimum is known), an id of Gymnasium, or package.module:Class of your own."""
+    Take Cover, extra 'doom'), 'dream' (M's dream of --world), 'toy' (its optimum is known), an id of Gymnasium, or
+    package.module:Class of your own."""
     max_frames: int | None = None
     """Longest episode (frames; default: the game's own, 1,000 for CarRacing)."""
     lap_complete_percent: float = 0.95
