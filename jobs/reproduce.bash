@@ -27,21 +27,6 @@ one="$out/turn1" two="$out/turn2"
 use_environment keras h5py onnxruntime mpi4py
 ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 
-# timed NAME COMMAND...: a stage; its seconds go to times.tsv, one line each time it is run.
-timed() {
-    local name="$1" began=$SECONDS
-    shift
-    stage "$name"
-    run "$@"
-    mkdir -p "$out"
-    printf '%s\t%s\n' "$name" "$((SECONDS - began))" >>"$out/times.tsv"
-}
-play() { # COMMAND...: on all ranks
-    local name="$1"
-    shift
-    timed "$name" bash jobs/mpirun.bash -np "$ranks" python -m "$@"
-}
-
 play "1/14 turn 1: collect a random walk" wm_mpi.collect --frame whole --episodes 160 --max-frames 600 --seed "$seed" \
     --out "$one/frames"
 timed "2/14 train V" python -m wm_mpi.train_vae --data "$one/frames" --out "$one/vae" --epochs 3 --parts 3 --seed "$seed"

@@ -1,4 +1,4 @@
-# Sourced by gce_train.bash, gpu_jobs.bash and slurm/, in the root of the clone: an environment, a headline per stage, and
+# Sourced by gce_train.bash, gpu_jobs.bash, iterate.bash, reproduce.bash, doom.bash and slurm/, in the root of the clone: an environment, a headline per stage, and
 # commands that can be stopped. What the caller offers its users:
 #   WM_VENV  a virtual environment to use, or to make. Without it: the environment that is active, if it has the packages
 #            (a container, a venv, conda, modules), or else .venv in the clone, made if missing.
@@ -7,7 +7,8 @@
 # use_environment PACKAGE...: the packages that an active environment must have to be taken.
 use_environment() {
     local find='import importlib.util as find, sys; sys.exit(None in map(find.find_spec, sys.argv[1:]))'
-    case " $* " in *" keras "*) needs=train ;; esac # an extra, see setup.bash
+    case " $* " in *" keras "*) needs=train ;; esac # extras, see setup.bash
+    case " $* " in *" vizdoom "*) needs="$needs,doom" ;; esac
     if [ -n "${WM_VENV:-}" ] || ! python -c "$find" "$@" 2>/dev/null; then
         # shellcheck source=jobs/setup.bash
         . jobs/setup.bash
@@ -55,4 +56,23 @@ run() {
         exit 75
     fi
     return "$status"
+}
+
+# timed NAME COMMAND...: a stage, whose seconds go to $out/times.tsv, a line each time it is run.
+timed() {
+    local name="$1" began=$SECONDS
+    shift
+    stage "$name"
+    run "$@"
+    # shellcheck disable=SC2154 # the caller's directory
+    mkdir -p "$out"
+    printf '%s\t%s\n' "$name" "$((SECONDS - began))" >>"$out/times.tsv"
+}
+
+# play NAME MODULE...: the same on $ranks ranks.
+play() {
+    local name="$1"
+    shift
+    # shellcheck disable=SC2154 # the caller's number
+    timed "$name" bash jobs/mpirun.bash -np "$ranks" python -m "$@"
 }

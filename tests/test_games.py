@@ -14,6 +14,7 @@ from wm_mpi.core.controller import Control, Output, unpack
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json
 from wm_mpi.core.schema import Manifest
+from wm_mpi.data.batches import long_enough
 from wm_mpi.data.datasets import open_frames
 from wm_mpi.envs import EnvSpec, Game, game_of, make_env, settled, solved_at
 from wm_mpi.envs.doom import SHOWN_ROWS, TakeCover
@@ -261,6 +262,16 @@ def test_doom_is_what_it_tells(doom: Path) -> None:
         assert data.frame == "view" and data.about["env"] == "doom"
         actions = data.read("actions", 0, len(data))
         assert actions.shape[1] == 1 and (actions < -1 / 3).any() and (actions > 1 / 3).any()
+
+
+def test_short_episodes_teach_nothing(doom: Path) -> None:
+    with open_frames(doom / "frames") as data:
+        everything = np.arange(len(data.lengths))
+        middle = int(np.sort(data.lengths)[len(everything) // 2])
+        kept = long_enough(data, everything, middle)
+        assert 0 < len(kept) < len(everything) and data.lengths[kept].min() > middle
+        assert long_enough(data, everything, 10_000).tolist() == everything.tolist()
+    assert game_of("doom").dropped_frames == 100
 
 
 def test_a_c_of_the_dream_is_the_same_on_any_ranks_and_resumed(doom: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import begin_directory
-from wm_mpi.data.batches import sequence_batches, split_episodes
+from wm_mpi.data.batches import long_enough, sequence_batches, split_episodes
 from wm_mpi.data.datasets import open_latents
 from wm_mpi.envs import game_of
 from wm_mpi.models.checkpoints import load_weights, locate, resume, save, trained_on
@@ -28,12 +28,13 @@ def main(config: RnnConfig) -> None:
         out = Path(config.out)
         start, origin = (None, None) if config.init is None else load_weights(config.init, "rnn")
         begin_directory(out, config.values(), config.changeable_fields())
+        game, (latents, actions) = game_of(data.about["env"]), (data.read(name, 0, 1).shape[1] for name in ("mu", "actions"))
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
+        train = long_enough(data, train, game.dropped_frames)
         sequence = min(config.sequence, int(data.lengths.max()))
         epochs = -(-config.steps // config.steps_per_epoch)
         checks = max(1, min(10, config.steps_per_epoch // 10))
         log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
-        game, (latents, actions) = game_of(data.about["env"]), (data.read(name, 0, 1).shape[1] for name in ("mu", "actions"))
         rnn = MdnRnn(latents, config.seed, config.hidden or game.hidden, actions, game.ending_weight)
         trainer = Trainer(rnn, config.learning_rate, out, CLIP)
         done = resume(trainer, out, data, start)

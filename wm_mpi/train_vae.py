@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import begin_directory
-from wm_mpi.data.batches import frame_batches, frame_steps, split_episodes
+from wm_mpi.data.batches import frame_batches, frame_steps, long_enough, split_episodes
 from wm_mpi.data.datasets import open_frames
 from wm_mpi.envs import game_of
 from wm_mpi.envs.frame import bar_row
@@ -29,11 +29,13 @@ def main(config: VaeConfig) -> None:
         out = Path(config.out)
         start, origin = (None, None) if config.init is None else load_weights(config.init, "vae")
         begin_directory(out, config.values(), config.changeable_fields())
+        game = game_of(data.about["env"])
         train, held_out = split_episodes(len(data.lengths), config.validation, config.seed)
+        train = long_enough(data, train, game.dropped_frames)
         steps, checks = (frame_steps(data, each, config.batch_size, config.parts) for each in (train, held_out))
         log.info(f"V: {len(data):,} frames, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         bar_weight = BAR_WEIGHT if config.bar_weight is None else config.bar_weight
-        latents = config.latents or game_of(data.about["env"]).latents
+        latents = config.latents or game.latents
         vae = Vae(latents, config.kl_tolerance, config.seed, (bar_row(data.frame), bar_weight))
         trainer = Trainer(vae, config.learning_rate, out)
         done = resume(trainer, out, data, start)

@@ -52,6 +52,12 @@ def split_episodes(episodes: int, validation: float, seed: int) -> tuple[npt.NDA
     return np.sort(train), np.sort(order[:held_out])
 
 
+def long_enough(source: Source, episodes: npt.NDArray[np.int64], dropped_frames: int) -> npt.NDArray[np.int64]:
+    """The episodes of more than ``dropped_frames``, or all where none is so long."""
+    chosen = episodes[source.lengths[episodes] > dropped_frames]
+    return chosen if len(chosen) else episodes
+
+
 def frame_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: int, buffer_frames: int,
                   shuffle: tuple[int, ...] | None, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
     """Every frame of the episodes, or of one part of them, once: uint8 ``frames`` [batch_size, 64, 64, 3].

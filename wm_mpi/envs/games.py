@@ -54,6 +54,8 @@ class Game:
     """Sizes of V and M, as published."""
     max_frames: int = 1000
     """The longest episode, unless told otherwise."""
+    dropped_frames: int = 0
+    """Episodes of at most so many frames are left out of V's and M's training."""
     ending_weight: float = 1.0
     """How much M's error on the end of an episode counts in its training."""
     dream_reward: float | None = None
@@ -95,7 +97,7 @@ GAMES: dict[str, Game] = {
     "toy": Game(toy.toy_id, lambda rules: toy.Toy(), Control(CAR, "plain"), observations=toy.OBSERVATIONS),
     "doom": Game(doom.doom_id, lambda rules: doom.TakeCover(),
                  Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False), {"view": doom.SHOWN_ROWS},
-                 latents=64, hidden=512, max_frames=2100, ending_weight=10.0, dream_reward=1.0,
+                 latents=64, hidden=512, max_frames=2100, dropped_frames=100, ending_weight=10.0, dream_reward=1.0,
                  solved=(750.0, 100))}
 """Games that come with the package, by the names of --env; ``fast`` is what --env carracing means."""
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The paper's second half from nothing: V and M of Doom's Take Cover, a controller trained in M's dream alone, and what it scores
+# in the real game. Running it again goes on where it stopped.
+#
+#   bash jobs/doom.bash
+#
+#   SEED         seed of everything (default: 0)
+#   OUT          directory (default: runs/doomSEED): frames/ vae/ latents/ rnn/ world/ es/
+#   EPISODES     random episodes to learn from (default: 1000; the paper: 10000)
+#   TEMPERATURE  of the dream (default: 1.15)
+#   RANKS        MPI ranks for playing (default: cores + 1, rank 0 only waits)
+#   WM_VENV      virtual environment to use or to make (default: the active one if it has the packages, else .venv)
+#
+# SIGTERM and SIGUSR1 mean: checkpoint and exit with 75.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=jobs/stages.bash
+. jobs/stages.bash
+case "${1:-}" in
+    -h | --help)
+        usage
+        exit 0
+        ;;
+esac
+seed="${SEED:-0}"
+out="${OUT:-runs/doom$seed}"
+use_environment keras h5py onnxruntime mpi4py vizdoom
+ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
+
+play "1/7 collect random play" wm_mpi.collect --env doom --episodes "${EPISODES:-1000}" --shard-episodes 50 --seed "$seed" \
+    --out "$out/frames"
+timed "2/7 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 2 --parts 4 \
+    --learning-rate 5e-4 --kl-tolerance 0.5 --seed "$seed"
+timed "3/7 encode" python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
+timed "4/7 train M" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" --steps 3000 --sequence 200 --seed "$seed"
+timed "5/7 freeze" python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
+play "6/7 train C in the dream" wm_mpi.es --env dream --world "$out/world" --temperature "${TEMPERATURE:-1.15}" --popsize 64 \
+    --episodes 16 --stuck-frames 0 --generations 60 --eval-every 10 --eval-episodes 32 --seed "$seed" --out "$out/es"
+play "7/7 judge it in the real game" wm_mpi.evaluate --run "$out/es" --world "$out/world" --episodes 500 \
+    --json "$out/verdict.json"
+play "7/7 and in its dream" wm_mpi.evaluate --run "$out/es" --world "$out/world" --env dream --episodes 100 \
+    --json "$out/verdict_dream.json"
