@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, refuse, succeed
+from conftest import ROOT, once, refuse, succeed
 
 from wm_mpi.core.files import read_json
 from wm_mpi.core.schema import Manifest
@@ -20,10 +20,14 @@ from wm_mpi.world.manifest import frame_of
 FRAMES: tuple[str, ...] = ("road", "whole")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pipeline on whole frames, up to a run: frames/ vae/ latents/ rnn/ world/ es/."""
-    out = tmp_path_factory.mktemp("whole")
+    return once(tmp_path_factory, "whole", fill)
+
+
+def fill(out: Path) -> None:
+    """Run the stages."""
     stages = [["collect", "--preset", "smoke", "--frame", "whole", "--out", out / "frames"],
               ["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
               ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
@@ -32,7 +36,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
                "--data", out / "frames", "--out", out / "world"],
               ["es", "--preset", "smoke", "--world", out / "world", "--out", out / "es"]]
     succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
-    return out
 
 
 def driven(env: str, frame: str | None, steps: int) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from conftest import ROOT, metrics, refuse, same, succeed
+from conftest import ROOT, metrics, once, refuse, same, succeed
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -54,11 +54,15 @@ class Boxed(gymnasium.Env):
         return seen, -error, self._left == 0, False, {}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def doom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Doom's pipeline, tiny, up to a C of the dream: frames/ vae/ latents/ rnn/ world/ es/."""
     pytest.importorskip("vizdoom", reason="vizdoom is not installed: pip install -c constraints.txt -e '.[doom]'")
-    out = tmp_path_factory.mktemp("doom")
+    return once(tmp_path_factory, "doom", fill)
+
+
+def fill(out: Path) -> None:
+    """Run the stages."""
     stages = [["collect", "--preset", "smoke", "--env", "doom", "--out", out / "frames"],
               ["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
               ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
@@ -67,7 +71,6 @@ def doom(tmp_path_factory: pytest.TempPathFactory) -> Path:
                "--out", out / "world"],
               ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]]
     succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
-    return out
 
 
 DREAMT = ("--env", "dream", "--temperature", 1.15, "--preset", "smoke", "--popsize", 6, "--episodes", 2, "--max-frames", 80)
