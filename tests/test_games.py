@@ -218,8 +218,9 @@ def test_held_actions(kind: str) -> None:
     assert kind != "choice" or (acted.sum(axis=2) == 1).all()
 
 
-def test_doom_depends_on_seed_and_actions_alone() -> None:
+def test_doom_depends_on_seed_and_actions_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("vizdoom", reason="vizdoom is not installed: pip install -c constraints.txt -e '.[doom]'")
+    monkeypatch.chdir(tmp_path)
     env = TakeCover()
 
     def play(seed: int) -> tuple[int, int]:
@@ -240,6 +241,7 @@ def test_doom_depends_on_seed_and_actions_alone() -> None:
     vector = make_env(EnvSpec("doom", frame="view"), 1)
     np.testing.assert_array_equal(vector.reset(seed=[4])[0], shrink(picture[None], SHOWN_ROWS))
     vector.close()
+    assert not list(tmp_path.iterdir()), "it leaves files where it is started"
 
 
 def test_draws_are_the_paper_s() -> None:

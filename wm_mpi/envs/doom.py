@@ -4,7 +4,9 @@ Settings are those of the paper's environment (gym's DoomTakeCover-v0) as it was
 2,100 tics, one point for each. The engine, the scenario and Freedoom's graphics come with the package ``vizdoom``.
 """
 
+import contextlib
 import os
+import tempfile
 from importlib import metadata
 from typing import Any
 
@@ -53,7 +55,8 @@ class TakeCover(gymnasium.Env):
         game.set_doom_skill(SKILL)
         game.set_episode_start_time(START)
         game.set_episode_timeout(0)  # a wrapper's affair
-        game.init()
+        with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere):  # it leaves files where it is started
+            game.init()
         self._picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[npt.NDArray, dict]:
