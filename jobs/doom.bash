@@ -16,12 +16,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=jobs/stages.bash
 . jobs/stages.bash
-case "${1:-}" in
-    -h | --help)
-        usage
-        exit 0
-        ;;
-esac
+usage_if_asked "$@"
 seed="${SEED:-0}"
 out="${OUT:-runs/doom$seed}"
 use_environment keras h5py onnxruntime mpi4py vizdoom

@@ -22,13 +22,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=jobs/stages.bash
 . jobs/stages.bash
-case "${1:-}" in
-    -h | --help)
-        usage
-        exit 0
-        ;;
-esac
-
+usage_if_asked "$@"
 from="${FROM:-runs/from_nothing}"
 from="${from%/}"
 number="${from##*.}"

@@ -15,12 +15,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=jobs/stages.bash
 . jobs/stages.bash
-case "${1:-}" in
-    -h | --help)
-        usage
-        exit 0
-        ;;
-esac
+usage_if_asked "$@"
 seed="${SEED:-0}"
 out="${OUT:-runs/reproduce$seed}"
 one="$out/turn1" two="$out/turn2"

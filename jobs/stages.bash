@@ -1,5 +1,5 @@
-# Sourced by gce_train.bash, gpu_jobs.bash, iterate.bash, reproduce.bash, doom.bash and slurm/, in the root of the clone: an environment, a headline per stage, and
-# commands that can be stopped. What the caller offers its users:
+# Sourced by gce_train.bash, gpu_jobs.bash, iterate.bash, reproduce.bash, doom.bash and slurm/, in the root of the clone: an
+# environment, a headline per stage, and commands that can be stopped. What the caller offers its users:
 #   WM_VENV  a virtual environment to use, or to make. Without it: the environment that is active, if it has the packages
 #            (a container, a venv, conda, modules), or else .venv in the clone, made if missing.
 # shellcheck shell=bash
@@ -16,8 +16,18 @@ use_environment() {
     fi
 }
 
-usage() {
-    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[1]}"
+usage() { # the head of the script that was started
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[-1]}"
+}
+
+# usage_if_asked ARGUMENTS...: print the caller's head and leave, if the first one asks for it.
+usage_if_asked() {
+    case "${1:-}" in
+        -h | --help)
+            usage
+            exit 0
+            ;;
+    esac
 }
 
 stage() {

@@ -15,13 +15,14 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from wm_mpi.core.controller import Control, Output, unpack
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json
+from wm_mpi.core.ranges import BUILT_IN
 from wm_mpi.core.schema import Manifest
 from wm_mpi.data.batches import long_enough
 from wm_mpi.data.datasets import open_frames
-from wm_mpi.envs import EnvSpec, Game, game_of, make_env, settled, solved_at
+from wm_mpi.envs import DREAM, EnvSpec, Game, game_of, make_env, settled, solved_at
 from wm_mpi.envs.doom import SHOWN_ROWS, TakeCover
 from wm_mpi.envs.frame import shrink
-from wm_mpi.envs.games import Acted
+from wm_mpi.envs.games import GAMES, Acted
 from wm_mpi.envs.one_by_one import OneByOne
 from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.rollout.exploration import HeldPolicy
@@ -331,6 +332,10 @@ def test_es_and_evaluate_on_vectors(tmp_path: Path) -> None:
     same(tmp_path / "one", tmp_path / "three")
     said = succeed("evaluate", "--run", tmp_path / "one", "--episodes", 2, "--max-frames", 60)
     assert "not solved: that takes a mean of at least 200 over at least 100" in said and "laps" not in said
+
+
+def test_the_command_line_knows_the_games() -> None:
+    assert set(BUILT_IN) == {*GAMES, DREAM} and BUILT_IN[0] == "fast"
 
 
 def test_what_games_have_in_common() -> None:
