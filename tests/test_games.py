@@ -1,6 +1,7 @@
 """Games: what each tells of itself, how C acts in them, and Doom from its first episode into M's dream and back."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json
 from wm_mpi.core.ranges import BUILT_IN
 from wm_mpi.core.schema import Manifest
+from wm_mpi.core.shipped import PRETRAINED
 from wm_mpi.data.batches import long_enough
 from wm_mpi.data.datasets import open_frames
 from wm_mpi.envs import DREAM, EnvSpec, Game, game_of, make_env, settled, solved_at
@@ -24,6 +26,7 @@ from wm_mpi.envs.doom import SHOWN_ROWS, TakeCover
 from wm_mpi.envs.frame import shrink
 from wm_mpi.envs.games import GAMES, Acted
 from wm_mpi.envs.one_by_one import OneByOne
+from wm_mpi.evolution.champion import load_trained
 from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.rollout.exploration import HeldPolicy
 from wm_mpi.world.graph import build_policy
@@ -332,6 +335,16 @@ def test_es_and_evaluate_on_vectors(tmp_path: Path) -> None:
     same(tmp_path / "one", tmp_path / "three")
     said = succeed("evaluate", "--run", tmp_path / "one", "--episodes", 2, "--max-frames", 60)
     assert "not solved: that takes a mean of at least 200 over at least 100" in said and "laps" not in said
+
+
+def test_a_champion_is_judged_where_it_was_trained(tmp_path: Path) -> None:
+    shutil.copytree(PRETRAINED / "carracing", tmp_path / "run")
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    for trained_in, judged_in in (("fast", "fast"), ("gymnasium", "gymnasium"), ("dream", "fast")):
+        (tmp_path / "run" / "config.json").write_text(json.dumps(settings | {"env": trained_in}))
+        trained = load_trained(str(tmp_path / "run"), env=None, world=None, max_frames=None, lap_complete_percent=None,
+                               deterministic=None)
+        assert (trained.spec.name, trained.spec.max_frames) == (judged_in, 1000)
 
 
 def test_the_command_line_knows_the_games() -> None:

@@ -79,11 +79,12 @@ def load_trained(run: str, *, env: str | None, world: str | None, max_frames: in
     lap = settings["lap_complete_percent"] if lap_complete_percent is None else lap_complete_percent
     first = f"{directory.path} has no champion yet: let es finish a generation first"
     arrays, about = load_arrays(directory.champion, first, Champion, ("parameters", "best_candidate"))
-    world = world or world_of(directory, settings)
+    dreamt = settings["env"] == DREAM
+    world = (world or world_of(directory, settings)) if dreamt or game_of(settings["env"]).pictures else None
     if world is not None and world == world_of(directory, settings) and not Path(world).exists():
         raise UserError(f"{world}, the world of {directory.path}, is not there any more: say with --world where it is now")
     manifest = None if world is None else load_manifest(Path(world))
-    trained_in = settings["env"] if manifest is None else played_in(manifest)
+    trained_in = played_in(manifest) if dreamt and manifest is not None else settings["env"]
     spec = EnvSpec(env or trained_in, max_frames or game_of(trained_in).max_frames, lap, frame_of(manifest),
                    settings.get("temperature"))
     check_world(world, manifest, about, spec, trained_in)
