@@ -144,17 +144,26 @@ def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], obje
     return place / name
 
 
+def learning(out: Path, *frozen: object) -> list[list[object]]:
+    """The commands from frames/ to world/ of a directory, tiny; ``frozen`` are further flags of freeze."""
+    return [["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
+            ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
+            ["train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn"],
+            ["freeze", "--preset", "smoke", *frozen, "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
+             "--out", out / "world"]]
+
+
+def in_one_process(stages: list[list[object]]) -> None:
+    """Run commands one after another, with one start of Keras."""
+    succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
+
+
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Everything up to a world, tiny, on real CarRacing: frames/ vae/ latents/ rnn/ world/. Do not write into it."""
     def fill(out: Path) -> None:
         succeed("collect", "--preset", "smoke", "--out", out / "frames", ranks=3)
-        stages = [["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
-                  ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
-                  ["train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn"],
-                  ["freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
-                   "--out", out / "world"]]
-        succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
+        in_one_process(learning(out))
 
     return once(tmp_path_factory, "pipeline", fill)
 

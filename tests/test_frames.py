@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, once, refuse, succeed
+from conftest import in_one_process, learning, once, refuse, succeed
 
 from wm_mpi.core.files import read_json
 from wm_mpi.core.schema import Manifest
@@ -28,14 +28,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fill(out: Path) -> None:
     """Run the stages."""
-    stages = [["collect", "--preset", "smoke", "--frame", "whole", "--out", out / "frames"],
-              ["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
-              ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
-              ["train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn"],
-              ["freeze", "--preset", "smoke", "--probe", "--vae", out / "vae", "--rnn", out / "rnn",
-               "--data", out / "frames", "--out", out / "world"],
-              ["es", "--preset", "smoke", "--world", out / "world", "--out", out / "es"]]
-    succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
+    in_one_process([["collect", "--preset", "smoke", "--frame", "whole", "--out", out / "frames"], *learning(out, "--probe"),
+                    ["es", "--preset", "smoke", "--world", out / "world", "--out", out / "es"]])
 
 
 def driven(env: str, frame: str | None, steps: int) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from conftest import ROOT, metrics, once, refuse, same, succeed
+from conftest import in_one_process, learning, metrics, once, refuse, same, succeed
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -67,14 +67,8 @@ def doom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fill(out: Path) -> None:
     """Run the stages."""
-    stages = [["collect", "--preset", "smoke", "--env", "doom", "--out", out / "frames"],
-              ["train_vae", "--preset", "smoke", "--data", out / "frames", "--out", out / "vae"],
-              ["encode", "--data", out / "frames", "--vae", out / "vae", "--out", out / "latents"],
-              ["train_rnn", "--preset", "smoke", "--data", out / "latents", "--out", out / "rnn"],
-              ["freeze", "--preset", "smoke", "--vae", out / "vae", "--rnn", out / "rnn", "--data", out / "frames",
-               "--out", out / "world"],
-              ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]]
-    succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
+    in_one_process([["collect", "--preset", "smoke", "--env", "doom", "--out", out / "frames"], *learning(out),
+                    ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]])
 
 
 DREAMT = ("--env", "dream", "--temperature", 1.15, "--preset", "smoke", "--popsize", 6, "--episodes", 2, "--max-frames", 80)
