@@ -69,7 +69,7 @@ class Vae(keras.Model):
         frames = ops.cast(x["frames"], "float32") / 255.0
         errors = ops.square(frames - y_pred["reconstruction"])
         squared = ops.sum(errors, axis=(1, 2, 3))
-        weighted = ops.sum(errors * self._weights_of_rows, axis=(1, 2, 3))
+        weighted = ops.sum(ops.multiply(errors, self._weights_of_rows), axis=(1, 2, 3))  # `*` fails under PyTorch
         mu, logvar = y_pred["mu"], y_pred["logvar"]
         kl = -0.5 * ops.sum(1 + logvar - ops.square(mu) - ops.exp(logvar), axis=1)
         self.reconstruction_tracker.update_state(squared)
