@@ -20,9 +20,9 @@ from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_frames, open_latents
 from wm_mpi.data.episodes import Episode, read_episode, write_episode
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.es import begin
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.evolution.run_state import Generation, RunState
+from wm_mpi.evolution.training import begin
 from wm_mpi.models.checkpoints import load_weights
 from wm_mpi.reporting.run_data import read_run
 from wm_mpi.rollout.worker import Rollout

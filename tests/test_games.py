@@ -312,6 +312,29 @@ def test_a_c_of_the_dream_is_judged_in_the_game(doom: Path, tmp_path: Path) -> N
     succeed("report", "--run", doom / "es", "--out", tmp_path / "report.html")
 
 
+def test_temperatures_are_compared(doom: Path, tmp_path: Path) -> None:
+    """Each temperature's run is es's own, the table says what is in its verdicts, and nothing is played twice."""
+    line = ("temperatures", "--preset", "smoke", "--world", doom / "world", "--temperatures", 0.5, 1.3)
+    said = succeed(*line, "--out", tmp_path / "table", ranks=2)
+    rows = json.loads((tmp_path / "table" / "temperatures.json").read_text())["rows"]
+    assert [row["temperature"] for row in rows] == [0.5, 1.3] and (tmp_path / "table" / "temperatures.png").exists()
+    for row in rows:
+        assert (row["dream"]["env"]["env"], row["real"]["env"]["env"]) == ("dream", "doom")
+        assert row["dream"]["env"]["temperature"] == row["temperature"]
+        assert f"{row['temperature']:.2f}" in said and f"{row['real']['mean']:.0f} ± {row['real']['std']:.0f}" in said
+    succeed("es", "--env", "dream", "--world", doom / "world", "--temperature", 1.3, "--popsize", 4, "--episodes", 1,
+            "--generations", 2, "--max-frames", 60, "--eval-every", 2, "--eval-episodes", 2, "--stuck-frames", 0,
+            "--out", tmp_path / "es")
+    same(tmp_path / "es", tmp_path / "table" / "1.3")
+    files = [tmp_path / "table" / at / f"{name}.jsonl" for at in ("0.5", "1.3") for name in ("metrics", "evaluations")]
+    before = [each.read_bytes() for each in files]
+    succeed(*line, "--out", tmp_path / "table")
+    assert [each.read_bytes() for each in files] == before
+    for wrong, why in (((0.5, 0), "has 0.0"), ((1, 1), "each of them once")):
+        assert why in refuse("temperatures", "--temperatures", *wrong, "--out", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
 @pytest.mark.parametrize("flags,said", [
     (("--env", "dream", "--temperature", 0), "--temperature is 0"),
     (("--env", "toy", "--temperature", 1), "are for --env dream"),

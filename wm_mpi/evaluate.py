@@ -6,45 +6,17 @@ from wm_mpi.core.config import EvaluateConfig
 if __name__ == "__main__":
     run_command("evaluate", EvaluateConfig)
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import append_jsonl, check_appendable, check_writable, write_json
 from wm_mpi.core.progress import Progress, log
-from wm_mpi.core.seeding import EpisodeSeed
-from wm_mpi.core.shipped import beside
 from wm_mpi.envs import display
 from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
-from wm_mpi.evolution.scores import Result, compare, describe, describe_pair, score
-from wm_mpi.pool import Pool, Several, open_pool
-from wm_mpi.rollout.worker import Rollout, Task, make_rollout, require_finite
-
-
-class Contestant(NamedTuple):
-    """A controller to judge."""
-
-    trained: Trained
-    number: int
-    """Which of the runs that is."""
-    controller: str
-    """"mean" or "best"."""
-
-    @property
-    def parameters(self) -> npt.NDArray[np.float64]:
-        """Shape (parameters,)."""
-        return self.trained.parameters if self.controller == "mean" else self.trained.best_candidate
-
-    @property
-    def what(self) -> str:
-        """Who that is, in words."""
-        if self.controller == "best":
-            return f"best candidate of {self.trained.run.path} (luck on its own tracks helped to choose it)"
-        return f"mean solution of generation {self.trained.generation} of {self.trained.run.path}"
+from wm_mpi.evolution.judging import Contestant, judge, recorded_in
+from wm_mpi.evolution.scores import Result, compare, describe, describe_pair
+from wm_mpi.pool import Several, open_pool
+from wm_mpi.rollout.worker import Rollout, make_rollout
 
 
 def main(config: EvaluateConfig) -> None:
@@ -57,7 +29,7 @@ def main(config: EvaluateConfig) -> None:
             return
         check_places(config, runs)
         with Progress(None, len(seeds) * len(contestants)) as progress:
-            results = [judge(config, pool, each, seeds, progress) for each in contestants]
+            results = [judge(pool, each, seeds, progress, config.width) for each in contestants]
         report(config, contestants, results)
 
 
@@ -104,27 +76,6 @@ def rollout_of(config: EvaluateConfig, trained: Trained) -> Rollout:
     """The environments and the policy of a run: what plays for it on a rank."""
     return make_rollout(trained.spec, trained.world, config.width or trained.settings["width"], trained.deterministic,
                         trained.settings.get("hidden"))
-
-
-def judge(config: EvaluateConfig, pool: Pool, each: Contestant, seeds: Sequence[EpisodeSeed], progress: Progress) -> Result:
-    """Play a contestant's tracks."""
-    tasks = [Task(0, seed) for seed in seeds]
-    played = pool.run((each.number, each.parameters[None]), tasks, lambda *_: progress.advance()).results
-    for task, one in zip(tasks, played, strict=True):
-        require_finite(task, one)
-    return score(played, each.trained.spec, seeds) | about(config, each)
-
-
-def about(config: EvaluateConfig, each: Contestant) -> Result:
-    """What is recorded with a result."""
-    trained = each.trained
-    return {"controller": each.controller, "what": each.what, "generation": trained.generation, "world": trained.world,
-            "deterministic": trained.deterministic, "width": config.width or trained.settings["width"]}
-
-
-def recorded_in(trained: Trained) -> Path:
-    """Where a run's verdicts are kept."""
-    return beside(trained.run.path, "evaluations.jsonl")
 
 
 def report(config: EvaluateConfig, contestants: list[Contestant], results: list[Result]) -> None:

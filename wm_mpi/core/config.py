@@ -215,6 +215,48 @@ class EsConfig(EpisodeOptions, Command):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TemperaturesConfig(Command):
+    """Train C in M's dream at several temperatures, and judge each champion in its dream and in the real game.
+
+    Too cold a dream is cheated, too hot a one teaches nothing (the paper's table 2). Over MPI: wm-mpi launch -np 3
+    temperatures. Running it again continues where it stopped.
+    """
+
+    presets: ClassVar[Presets] = {
+        "champion": {}, "paper": {"generations": 1800, "eval_every": 25, "eval_episodes": 64},
+        "laptop": {"popsize": 32, "episodes": 8, "generations": 40},
+        "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 60, "eval_every": 2, "eval_episodes": 2,
+                  "test_episodes": 10, "temperatures": (0.5, 1.15)}}
+
+    world: str = dataclasses.field(default="runs/world", metadata=changeable())
+    """Directory that freeze wrote, or the name of a world that comes with the package."""
+    out: Out = "runs/temperatures"
+    """Directory to write: temperatures.json, temperatures.png, and a run of es for each temperature."""
+    temperatures: tuple[float, ...] = (0.1, 0.5, 1.0, 1.15, 1.3)
+    """Temperatures of the dream (each above 0; these are the paper's)."""
+    generations: int = 60
+    """Generations of each run (count)."""
+    popsize: int = 64
+    """Candidates per generation (count)."""
+    episodes: int = 16
+    """Dreams per candidate, shared by the generation (count)."""
+    eval_every: int = 10
+    """Generations between validations of the mean solution, in the real game (count)."""
+    eval_episodes: int = 32
+    """Validation episodes (count)."""
+    test_episodes: int = 100
+    """Test episodes of each champion, in its dream and in the real game (count)."""
+    max_frames: int | None = None
+    """Longest episode (frames; default: the game's own, 2,100 for Doom)."""
+    width: int = 16
+    """Episodes that a rank plays in lock-step (count)."""
+    seed: int = 0
+    """Seed of every random draw, the same for all temperatures (non-negative integer)."""
+    display: Display = "none"
+    """'none' draws in memory; 'xvfb' starts one virtual X server per node; 'screen' uses $DISPLAY."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RefitConfig(Command):
     """Carry a champion over to a world whose V and M were trained on: a file that es --init begins with.
 

@@ -3,9 +3,10 @@
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from wm_mpi.core.config import RnnConfig, WatchConfig
+from wm_mpi.core.config import RnnConfig, TemperaturesConfig, WatchConfig
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.options import Command, flag
 
@@ -17,9 +18,9 @@ def check(config: Command) -> None:
         UserError: names the flag, the value and the bound.
     """
     least = {"episodes": 1, "max_frames": 1, "width": 1, "popsize": 3, "generations": 1, "eval_every": 1, "epochs": 1,
-             "eval_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0, "steps_per_epoch": 1,
-             "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1, "buffer_frames": 1, "kl_tolerance": 0,
-             "exploration": 0, "films": 0, "hidden": 1, "latents": 1, "bar_weight": 0}
+             "eval_episodes": 1, "test_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0,
+             "steps_per_epoch": 1, "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1,
+             "buffer_frames": 1, "kl_tolerance": 0, "exploration": 0, "films": 0, "hidden": 1, "latents": 1, "bar_weight": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         if value is not None and value < bound:
@@ -49,12 +50,27 @@ def check(config: Command) -> None:
         raise UserError("--quiet and --verbose cannot both be had: give one of them")
     if isinstance(config, WatchConfig):
         check_proxy(config)
+    if isinstance(config, TemperaturesConfig):
+        check_temperatures(config.temperatures)
     if isinstance(config, RnnConfig) and config.steps % config.steps_per_epoch:
         raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")
 
 
 BUILT_IN = ("fast", "gymnasium", "gym", "doom", "dream", "toy")
 """Games that --env names without more ado; ``fast`` is what carracing is recorded as."""
+
+
+def check_temperatures(temperatures: Sequence[float]) -> None:
+    """Refuse what no dream can have, and the same one twice.
+
+    Raises:
+        UserError: names the value.
+    """
+    for value in temperatures:
+        if not 0 < value < math.inf:
+            raise UserError(f"--temperatures has {value}, but each must be above 0 and finite")
+    if not temperatures or len(set(temperatures)) < len(temperatures):
+        raise UserError("--temperatures takes one or more, each of them once: 0.5 1.0 1.15, say")
 
 
 def check_proxy(config: WatchConfig) -> None:

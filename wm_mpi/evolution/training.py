@@ -1,0 +1,138 @@
+"""The loop of evolution strategies: ask, play, tell, validate, save."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wm_mpi.core.config import EsConfig
+from wm_mpi.core.errors import UserError
+from wm_mpi.core.progress import Progress
+from wm_mpi.core.rundir import RunDir
+from wm_mpi.core.schema import Manifest, Start
+from wm_mpi.core.seeding import Stream, episode_seed, generator
+from wm_mpi.data.arrays import load_arrays
+from wm_mpi.envs import DREAM, EnvSpec, game_of
+from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished
+from wm_mpi.evolution.strategy import Strategy
+from wm_mpi.pool import Pool
+from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
+from wm_mpi.world.manifest import frame_of, played_in
+
+
+def dreaming(config: EsConfig, manifest: Manifest | None) -> tuple[EsConfig, EnvSpec]:
+    """The options with what a dream adds to them, and where that makes C play.
+
+    Raises:
+        UserError: options of dreams where none is dreamt.
+    """
+    if config.env == DREAM and manifest is not None:
+        config = replace(config, temperature=1.0 if config.temperature is None else config.temperature,
+                         max_frames=config.max_frames or game_of(played_in(manifest)).max_frames,
+                         validate_in=config.validate_in or "real")
+    elif config.temperature is not None or config.validate_in is not None:
+        raise UserError("--temperature and --validate-in are for --env dream")
+    return config, EnvSpec(config.env, config.max_frames or 0, config.lap_complete_percent, frame_of(manifest),
+                           config.temperature)
+
+
+def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None, workers: tuple[int, int]) -> None:
+    """The ES loop: ask, play, tell, validate, save. ``workers``: the numbers of those of a rank that train and validate."""
+    run = RunDir(config.out)
+    if not run.checkpoint_files():
+        begin(config, spec, manifest)  # complains, if at all, before the directory is taken
+    world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
+    run.begin(config.values() | world, config.changeable_fields())
+    state, strategy = RunState.resume(
+        run, lambda: Strategy(begin(config, spec, manifest), config.popsize, config.sigma, config.seed),
+        spec.describe() | world)
+    total = config.generations * config.popsize * config.episodes
+    with Progress(run.log, total, state.episodes_total) as progress:
+        pool.report_to(progress.warn)
+        play = Player(pool, state, progress, dict(zip((Stream.TRAINING, Stream.VALIDATION), workers, strict=True)))
+        while not finished(strategy.generation, state.best_validation, config.generations, config.stop_at):
+            began = time.perf_counter()
+            generation = strategy.generation + 1
+            candidates = strategy.ask()
+            batch = play(candidates, training_tasks(config, generation), generation, Stream.TRAINING)
+            returns = np.array([each.total for each in batch.played]).reshape(config.popsize, config.episodes)
+            strategy.tell(returns.mean(axis=1))
+            validation = None
+            if generation % config.eval_every == 0:
+                judged = play(strategy.mean[None], validation_tasks(config), generation, Stream.VALIDATION)
+                validation = np.array([each.total for each in judged.played])
+            summary = Generation.of(generation, batch, returns, validation, strategy.sigma,
+                                    time.perf_counter() - began, state.totals)
+            state.save(summary, strategy, candidates, returns.mean(axis=1))
+            progress.line(summary.describe(config.generations, state.left(config.generations - generation)))
+    print(f"finished: {strategy.generation} generations, champion in {run.champion}")
+
+
+def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDArray[np.float64]:
+    """Where the search begins, shape (parameters,): at zero, or with the parameters of a refit file or a champion.
+
+    Raises:
+        UserError: nothing there, or from another world.
+    """
+    init = config.init
+    if init is None and manifest is not None:
+        return np.zeros(manifest["shapes"]["parameters"])
+    if init is None:  # with hidden units, zero is a place from which no direction leads
+        size = make_policy(spec, None, 1, True, config.hidden).parameters
+        return generator(config.seed, 23).normal(0, 0.1, size) if config.hidden else np.zeros(size)
+    path = RunDir(init).champion if Path(init).is_dir() else Path(init)
+    arrays, about = load_arrays(path, "give --init the file of refit, or the directory of an es run with a champion", Start,
+                                ("parameters",))
+    found, wanted = about.get("world_sha256"), None if manifest is None else manifest["files"]["policy.onnx"]
+    if found != wanted:
+        raise UserError(f"--init {init} does not fit, it is for world {str(found)[:12]}, not {str(wanted)[:12]}: carry it "
+                        "over with python -m wm_mpi.refit")
+    return arrays["parameters"]
+
+
+def training_tasks(config: EsConfig, generation: int) -> list[Task]:
+    """All (candidate, episode) pairs; candidates share the generation's tracks."""
+    return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode), config.stuck_frames)
+            for candidate in range(config.popsize) for episode in range(config.episodes)]
+
+
+def validation_tasks(config: EsConfig) -> list[Task]:
+    """The mean solution on validation tracks, the same ones each time, each played to its end."""
+    return [Task(0, episode_seed(config.seed, Stream.VALIDATION, 0, episode)) for episode in range(config.eval_episodes)]
+
+
+@dataclass(frozen=True)
+class Player:
+    """Plays a batch of tasks, except those that the journal already holds, and journals each as it finishes."""
+
+    pool: Pool
+    state: RunState
+    progress: Progress
+    workers: Mapping[Stream, int]
+    """The number of the worker of a rank that plays each stream."""
+
+    def __call__(self, candidates: npt.NDArray[np.float64], tasks: list[Task], generation: int,
+                 stream: Stream) -> PlayedEpisodes:
+        """Play what is missing.
+
+        Raises:
+            UserError: a return is not finite.
+        """
+        known = self.state.journal(generation, stream.name.lower())
+        missing = [index for index in range(len(tasks)) if index not in known]
+        began = time.perf_counter()
+
+        def arrived(position: int, played: Played) -> None:
+            index = missing[position]
+            require_finite(tasks[index], played)
+            known[index] = played
+            self.state.note(generation, stream.name.lower(), index, played)
+            self.progress.advance(int(stream is Stream.TRAINING), stream.name.lower())
+
+        outcome = self.pool.run((self.workers[stream], candidates), [tasks[index] for index in missing], arrived)
+        frames = sum(known[index].frames for index in missing)
+        return PlayedEpisodes([known[index] for index in range(len(tasks))], outcome,
+                     frames / max(time.perf_counter() - began, 1e-9))
