@@ -19,6 +19,7 @@ from wm_mpi.core.files import read_json
 from wm_mpi.core.ranges import BUILT_IN
 from wm_mpi.core.schema import Manifest
 from wm_mpi.core.shipped import PRETRAINED
+from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.batches import long_enough
 from wm_mpi.data.datasets import open_frames
 from wm_mpi.envs import DREAM, EnvSpec, Game, game_of, make_env, settled, solved_at
@@ -30,9 +31,10 @@ from wm_mpi.evolution.champion import load_trained
 from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.rollout.exploration import HeldPolicy
 from wm_mpi.world.graph import build_policy
-from wm_mpi.world.inference import Forecast
-from wm_mpi.world.latent_dream import LatentDream, draw
-from wm_mpi.world.policy import GraphPolicy, VectorPolicy
+from wm_mpi.world.graph_memory import build_dream
+from wm_mpi.world.inference import Inference
+from wm_mpi.world.latent_dream import LatentDream
+from wm_mpi.world.policy import GraphPolicy, VectorPolicy, open_session
 from wm_mpi.world.reference import tick
 
 RNG = np.random.default_rng(15)
@@ -242,18 +244,27 @@ def test_doom_depends_on_seed_and_actions_alone(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.iterdir()), "it leaves files where it is started"
 
 
-def test_draws_are_the_paper_s() -> None:
-    """The same as ``Forecast.sample`` says of one row, by chance of 20,000 draws."""
-    logmix = np.log(np.tile(np.float32([0.7, 0.2, 0.1]), (1, 20_000, 1)))
-    mean = np.tile(np.float32([0, 10, 20]), (1, 20_000, 1))
-    logstd = np.tile(np.float32([0, -1, -2]), (1, 20_000, 1))
-    nothing = np.zeros(1)
-    one = Forecast(nothing, nothing, logmix, mean, logstd, nothing, nothing).sample(0, 1.3, np.random.default_rng(1))
-    many = draw(logmix, mean, logstd, 1.3, [np.random.default_rng(2)], np.array([True]))[0]
-    for low, high in ((-5, 5), (5, 15), (15, 25)):
-        chosen = [part[(part > low) & (part < high)] for part in (one, many)]
-        assert abs(len(chosen[0]) - len(chosen[1])) < 300
-        assert abs(chosen[0].std() - chosen[1].std()) < 0.03
+@pytest.mark.parametrize("temperature", [0.3, 1.15])
+def test_draws_are_the_paper_s(doom: Path, temperature: float) -> None:
+    """The graph draws what the formula written out once more says of what M expects."""
+    rnn, _ = load_arrays(doom / "world" / "rnn.h5", "")
+    said_by, rows = Inference(rnn=rnn), 8
+    state = [RNG.normal(0, 1, (rows, size)).astype(np.float32) for size in (64, 1, 512, 512)]
+    chance, noise = RNG.random((rows, 64), np.float32), RNG.standard_normal((rows, 64), np.float32)
+    session = open_session(build_dream(rnn).SerializeToString())
+    z, h, ending = session.run(["z_next", "h_next", "termination"], dict(
+        zip(("z", "actions", "h", "c"), state, strict=True)) | {
+        "temperature": np.full((rows, 1), temperature, np.float32), "chance": chance, "noise": noise})
+    said = said_by.expect(*state)
+    weights = np.exp(said.logmix.astype(np.float64) / temperature)
+    sums = weights.cumsum(axis=2) / weights.sum(axis=2, keepdims=True)
+    chosen = (chance[..., None] > sums).sum(axis=2)
+    sure = np.abs(chance[..., None] - sums).min(axis=2) > 1e-5  # else rounding decides
+    assert sure.mean() > 0.99 and len(np.unique(chosen)) == 5
+    mean, logstd = (np.take_along_axis(each, chosen[..., None], 2)[..., 0] for each in (said.mean, said.logstd))
+    np.testing.assert_allclose(z[sure], (mean + np.exp(logstd) * np.sqrt(temperature) * noise)[sure], atol=1e-5)
+    np.testing.assert_array_equal(h, said.h)
+    np.testing.assert_array_equal(ending, said.termination)
 
 
 def test_a_dream_does_not_depend_on_its_neighbours(doom: Path) -> None:

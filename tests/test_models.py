@@ -24,7 +24,8 @@ from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.models.rnn import MdnRnn, mixture_nll
 from wm_mpi.models.training import Trainer, get_weights, named_weights, set_weights
 from wm_mpi.models.vae import Vae
-from wm_mpi.world.graph import LOGSTD_BOUND, build_decoder, build_memory, build_policy
+from wm_mpi.world.graph import build_decoder, build_policy
+from wm_mpi.world.graph_memory import LOGSTD_BOUND, build_memory
 from wm_mpi.world.inference import Inference
 from wm_mpi.world.policy import GraphPolicy, WorldPolicy, open_session
 

@@ -55,6 +55,7 @@ class TakeCover(gymnasium.Env):
         game.set_doom_skill(SKILL)
         game.set_episode_start_time(START)
         game.set_episode_timeout(0)  # a wrapper's affair
+        game.set_doom_config_path(os.devnull)  # else it writes one where it is started, and complains at its end
         with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere):  # it leaves files where it is started
             game.init()
         self._picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)

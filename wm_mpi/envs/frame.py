@@ -1,6 +1,7 @@
 """The one function from what a game shows to what V sees (64x64)."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -19,14 +20,6 @@ def bar_row(frame: str) -> int:
     return SIZE * ROWS["road"] // ROWS.get(frame, ROWS["road"])
 
 
-@functools.cache
-def _area_weights(source: int, target: int) -> npt.NDArray[np.float32]:
-    """Integer weights [target, source] of exact area averaging; each row sums to ``source / gcd(source, target)``."""
-    unit = np.gcd(source, target)
-    grain = np.repeat(np.eye(source, dtype=np.float32), target // unit, axis=0)  # each row in target/unit equal parts
-    return grain.reshape(target, source // unit, source).sum(axis=1)
-
-
 def shrink(pictures: npt.NDArray, rows: int) -> npt.NDArray[np.uint8]:
     """The first ``rows`` rows of pictures, area-averaged to what V sees.
 
@@ -35,16 +28,24 @@ def shrink(pictures: npt.NDArray, rows: int) -> npt.NDArray[np.uint8]:
         rows: up to H.
 
     Returns:
-        uint8 [B, 64, 64, 3]: the exact weighted mean of the pixels that each new pixel covers, rounded to nearest.
-        The sums are whole numbers below 2**24, so float32 products are exact and the result is the same everywhere.
+        uint8 [B, 64, 64, 3]: the exact weighted mean of the pixels that each new pixel covers, rounded half up.
     """
-    width = pictures.shape[2]
-    vertical, horizontal = _area_weights(rows, SIZE), _area_weights(width, SIZE)
-    seen = pictures[:, :rows].astype(np.float32).reshape(-1, rows, width * 3)
-    narrow = (vertical @ seen).reshape(-1, SIZE, width, 3)
-    sums = np.einsum("xw,byws->byxs", horizontal, narrow, optimize=True)
-    total = int(vertical[0].sum() * horizontal[0].sum())
-    return ((sums.astype(np.int32) + total // 2) // total).astype(np.uint8)
+    area_mean = _area_mean()
+    shrunk = np.empty((len(pictures), SIZE, SIZE, 3), np.uint8)
+    sums = np.empty(3 * pictures.shape[2], np.uint32)
+    for picture, out in zip(np.ascontiguousarray(pictures, np.uint8), shrunk, strict=True):
+        area_mean(picture, rows, sums, out)
+    return shrunk
+
+
+@functools.cache
+def _area_mean() -> Callable:
+    """Compiled when it is first needed: Numba takes a second to load."""
+    from wm_mpi.envs import cache
+
+    with cache.used():
+        from wm_mpi.envs.area import area_mean
+    return area_mean
 
 
 def policy_frame(observation: npt.NDArray, frame: str = "road") -> npt.NDArray[np.uint8]:

@@ -1,25 +1,20 @@
-"""V + M + C as one ONNX graph, and for those who look inside V's decoder and M with all its heads as two more.
+"""V + M + C as one ONNX graph, and V's two halves as graphs of their own.
 
 Built from plain weight arrays; no Keras and no converter in between.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from wm_mpi.core.controller import Control, length
-from wm_mpi.world.weights import MIXTURES, Weights, actions_of, hidden_of, latents_of
+from wm_mpi.world.graph_builder import FRAME, Builder
+from wm_mpi.world.graph_memory import remember
+from wm_mpi.world.weights import Weights, actions_of, hidden_of, latents_of
 
-OPSET = 17
 WIDE = ((64, 16), (31, 15), (14, 7), (6, 3))
 """Height and width in which the int8 convolutions take their input: several pixels of a row as one."""
-LOGSTD_BOUND = 7.0
-"""M's log standard deviations are clipped to +-7, as in training."""
-FRAME = [64, 64, 3]
 
 
 def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, control: Control | None = None,
@@ -48,11 +43,11 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, co
     if actions_of(rnn) != control.actions:
         raise ValueError(f"C's actions have {control.actions} numbers, but M takes {actions_of(rnn)}")
     seen = control.seen(latents, hidden)
-    build = _Builder()
+    build = Builder()
     _encode(build, vae, integers)
     _sample(build)
     _control(build, seen, control)
-    _remember(build, rnn)
+    remember(build, rnn)
     takes = {"noise": latents, "h": hidden, "c": hidden, "controller": length(seen, control.actions)}
     gives = {"actions": control.actions, "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
     return build.model("policy", {"frames": FRAME, **{name: [size] for name, size in takes.items()}},
@@ -65,7 +60,7 @@ def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelPr
     sees. Arguments as for ``build_policy``.
     """
     latents = vae["encoder/mu/bias"].shape[0]
-    build = _Builder()
+    build = Builder()
     _encode(build, vae, integers)
     outputs: dict[str, list[int]] = {"mu": [latents], "logvar": [latents]}
     if integers is not None:
@@ -79,7 +74,7 @@ def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelPr
 
 def build_decoder(vae: Weights) -> onnx.ModelProto:
     """V's decoder, in fp32: z [B,32] to frames uint8 [B,64,64,3]. Arguments as for ``build_policy``."""
-    build = _Builder()
+    build = Builder()
     kernel, bias, size = _first_picture(vae)
     layer = build.node("Gemm", ["z", build.constant("dense_kernel", kernel), build.constant("dense_bias", bias)], "dense")
     layer = build.node("Reshape", [layer, build.constant("small", [-1, *size], np.int64)], "deconv1")
@@ -107,65 +102,7 @@ def _first_picture(vae: Weights) -> tuple[npt.NDArray, npt.NDArray, tuple[int, i
     return vae["decoder/dense/kernel"] @ matrix, bias, kernel.shape[1:]
 
 
-def build_memory(rnn: Weights) -> onnx.ModelProto:
-    """One step of M with all its heads: z [B,32], actions [B,3], h, c [B,256] to h_next, c_next and what M expects next.
-
-    That is the mixture of the next z, logmix (normalised), mean, logstd (clipped) [B,32,5], the reward [B] (points) and the
-    logit of termination [B]. Arguments as for ``build_policy``.
-    """
-    hidden = hidden_of(rnn)
-    latents, actions = latents_of(rnn), actions_of(rnn)
-    build = _Builder()
-    _remember(build, rnn)
-    for name in ("mdn", "reward", "termination"):
-        head = [build.constant(f"{name}_{part}", rnn[f"{name}/{part}"]) for part in ("kernel", "bias")]
-        build.node("Gemm", ["h_next", *head], f"{name}_out")
-    for name in ("reward", "termination"):
-        build.node("Squeeze", [f"{name}_out", build.constant(f"{name}_axis", [1], np.int64)], name)
-    density = build.node("Reshape", ["mdn_out", build.constant("density_shape", [-1, latents, 3 * MIXTURES], np.int64)],
-                         "density")
-    build.nodes.append(helper.make_node(
-        "Split", [density, build.constant("thirds", [MIXTURES] * 3, np.int64)],
-        ["logmix_raw", "mean", "logstd_raw"], axis=2))
-    build.node("LogSoftmax", ["logmix_raw"], "logmix", axis=2)
-    build.node("Clip", ["logstd_raw", build.constant("narrowest", -LOGSTD_BOUND),
-                        build.constant("widest", LOGSTD_BOUND)], "logstd")
-    mixture = {name: [latents, MIXTURES] for name in ("logmix", "mean", "logstd")}
-    return build.model("memory", {"z": [latents], "actions": [actions], "h": [hidden], "c": [hidden]},
-                       {"h_next": [hidden], "c_next": [hidden], **mixture, "reward": [], "termination": []})
-
-
-class _Builder:
-    """Nodes and constants of a graph under construction."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node of one output and give that output's name."""
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add a constant and give its name."""
-        self.constants.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
-        return name
-
-    def model(self, name: str, inputs: Mapping[str, list[int]], outputs: Mapping[str, list[int]]) -> onnx.ModelProto:
-        """The checked graph of inputs to outputs, by their shapes without the batch; all are float32, frames uint8."""
-        def info(names: Mapping[str, list[int]]) -> list[onnx.ValueInfoProto]:
-            return [helper.make_tensor_value_info(each, TensorProto.UINT8 if each == "frames" else TensorProto.FLOAT,
-                                                  ["B", *shape]) for each, shape in names.items()]
-
-        graph = helper.make_graph(self.nodes, name, info(inputs), info(outputs), self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="wm_mpi")
-        model.ir_version = 10
-        onnx.checker.check_model(model, full_check=True)
-        return model
-
-
-def _encode(build: _Builder, vae: Weights, integers: Weights | None) -> None:
+def _encode(build: Builder, vae: Weights, integers: Weights | None) -> None:
     """Frames to mu and logvar."""
     dense = np.concatenate([vae["encoder/mu/kernel"], vae["encoder/logvar/kernel"]], axis=1)
     if integers is None:
@@ -183,7 +120,7 @@ def _encode(build: _Builder, vae: Weights, integers: Weights | None) -> None:
         "Split", ["mu_logvar", build.constant("halves", [half, half], np.int64)], ["mu", "logvar"], axis=1))
 
 
-def _convolve(build: _Builder, vae: Weights) -> str:
+def _convolve(build: Builder, vae: Weights) -> str:
     """Frames through the four convolutions in fp32; the result is [B,C,2,2], C 256 if V is whole."""
     build.node("Cast", ["frames"], "frames_float", to=TensorProto.FLOAT)
     layer = build.node("Transpose", ["frames_float"], "frames_nchw", perm=[0, 3, 1, 2])
@@ -193,7 +130,7 @@ def _convolve(build: _Builder, vae: Weights) -> str:
     return layer
 
 
-def _convolve_floats(build: _Builder, vae: Weights, number: int, layer: str, levels: float) -> str:
+def _convolve_floats(build: Builder, vae: Weights, number: int, layer: str, levels: float) -> str:
     """One convolution in fp32, channels first, before its ReLU, of what comes in ``levels`` to one."""
     kernel = vae[f"encoder/conv{number}/kernel"].transpose(3, 2, 0, 1) / np.float32(levels)  # HWIO to OIHW
     return build.node("Conv", [layer, build.constant(f"conv{number}_kernel", kernel),
@@ -201,7 +138,7 @@ def _convolve_floats(build: _Builder, vae: Weights, number: int, layer: str, lev
                       f"conv{number}", kernel_shape=[4, 4], strides=[2, 2])
 
 
-def _convolve_integers(build: _Builder, vae: Weights, integers: Weights) -> str:
+def _convolve_integers(build: Builder, vae: Weights, integers: Weights) -> str:
     """Frames through the four convolutions in 8 bits; the result is [B,2,2,C], back in fp32.
 
     uint8 frames are 8-bit activations of step 1/255 already, and ReLU is what uint8 with zero point 0 does by itself. The
@@ -229,7 +166,7 @@ def _convolve_integers(build: _Builder, vae: Weights, integers: Weights) -> str:
     return build.node("DequantizeLinear", [layer, names[-1], zero], "relu4")
 
 
-def _convolve_between(build: _Builder, vae: Weights, number: int, layer: str, step: float) -> str:
+def _convolve_between(build: Builder, vae: Weights, number: int, layer: str, step: float) -> str:
     """One convolution in fp32 among those in 8 bits: from uint8 [B,H,W,C] to uint8 channels-first, which is its ReLU too.
 
     It takes integers as they are: behind a DequantizeLinear ONNX Runtime would round the weights, and by its own rule.
@@ -247,13 +184,13 @@ def _convolve_between(build: _Builder, vae: Weights, number: int, layer: str, st
     return build.node("QuantizeLinear", [layer, f"step{number}", "zero"], f"rounded{number}")
 
 
-def _sample(build: _Builder) -> None:
+def _sample(build: Builder) -> None:
     """Draw z = mu + exp(logvar / 2) noise."""
     build.node("Exp", [build.node("Mul", ["logvar", build.constant("half", 0.5)], "half_logvar")], "sigma")
     build.node("Add", ["mu", build.node("Mul", ["sigma", "noise"], "spread")], "z")
 
 
-def _control(build: _Builder, features: int, control: Control) -> None:
+def _control(build: Builder, features: int, control: Control) -> None:
     """Actions made of W [z, h] + b, with the parameters of each row's own candidate."""
     actions = control.actions
     column = build.node("Unsqueeze", [build.node("Concat", list(control.features), "z_h", axis=1),
@@ -278,20 +215,3 @@ def _control(build: _Builder, features: int, control: Control) -> None:
     scaled = build.node("Mul", [squashed, build.constant("scale", scale)], "scaled")
     moved = build.node("Add", [scaled, build.constant("offset", offset)], "moved")
     build.node("Max", [moved, build.constant("lowest", lowest)], "actions")
-
-
-def _remember(build: _Builder, rnn: Weights) -> None:
-    """One LSTM step on [z, action]: h, c to h_next, c_next."""
-    hidden = hidden_of(rnn)
-    everything = build.node("Concat", ["z", "actions", "h"], "lstm_in", axis=1)
-    kernel = np.concatenate([rnn["lstm/kernel"], rnn["lstm/recurrent_kernel"]], axis=0)
-    build.node("Gemm", [everything, build.constant("lstm_kernel", kernel),
-                        build.constant("lstm_bias", rnn["lstm/bias"])], "gates")
-    build.nodes.append(helper.make_node(
-        "Split", ["gates", build.constant("quarters", [hidden] * 4, np.int64)], ["i", "f", "g", "o"], axis=1))
-    for gate in "ifo":
-        build.node("Sigmoid", [gate], f"{gate}_gate")
-    kept = build.node("Mul", ["f_gate", "c"], "kept")
-    new = build.node("Mul", ["i_gate", build.node("Tanh", ["g"], "g_tanh")], "new")
-    build.node("Add", [kept, new], "c_next")
-    build.node("Mul", ["o_gate", build.node("Tanh", ["c_next"], "c_tanh")], "h_next")

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from wm_mpi.core.schema import Manifest
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.world.graph import build_decoder, build_memory
+from wm_mpi.world.graph import build_decoder
+from wm_mpi.world.graph_memory import build_memory
 from wm_mpi.world.manifest import AGAIN, load_manifest, read_part
 from wm_mpi.world.policy import open_session
 from wm_mpi.world.weights import Weights, actions_of, hidden_of, latents_of
@@ -70,7 +71,7 @@ class Inference:
             UserError: not a world, or damaged.
         """
         manifest = load_manifest(Path(world))
-        return cls(*(_weights(Path(world), manifest, name) for name in ("vae.h5", "rnn.h5")))
+        return cls(*(weights_in(Path(world), manifest, name) for name in ("vae.h5", "rnn.h5")))
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """Frames [B, 64, 64, 3] that latents [B, 32] stand for."""
@@ -93,6 +94,11 @@ class Inference:
         return said, np.stack(drawn) if drawn else z
 
 
-def _weights(world: Path, manifest: Manifest, name: str) -> Weights:
+def weights_in(world: Path, manifest: Manifest, name: str) -> Weights:
+    """Arrays of vae.h5 or rnn.h5 of a world.
+
+    Raises:
+        UserError: missing or damaged.
+    """
     read_part(world, manifest, name)
     return load_arrays(world / name, AGAIN)[0]

@@ -1,10 +1,8 @@
 """M's dream as a training environment, at the level of z: nothing is decoded or encoded, C sees latents and M's state.
 
-As in the paper (section 5.3): each latent's next value is drawn from its mixture, the component from logmix / temperature,
-then the value with the component's standard deviation times sqrt(temperature).
+As in the paper (section 5.3); see ``graph_memory.build_dream``.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,16 @@ from wm_mpi.core.schema import Manifest
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import game_of
-from wm_mpi.world.inference import Inference
+from wm_mpi.world.graph_memory import build_dream
+from wm_mpi.world.inference import weights_in
 from wm_mpi.world.manifest import AGAIN, load_manifest, played_in, read_part
+from wm_mpi.world.policy import open_session
+from wm_mpi.world.weights import hidden_of, latents_of
 
 DREAM = 2019
 """Sets a dream's own draws apart from everything else that an episode's seed decides."""
+BLOCK = 16
+"""Steps whose draws are made at once: a call to a generator takes longer than the numbers of one step."""
 BEGINNINGS = "beginnings.h5"
 """The file of a world with V's mu and logvar of first frames, from which dreams set out."""
 
@@ -47,11 +50,13 @@ class LatentDream(VectorEnv):
         manifest = load_manifest(Path(world))
         game = game_of(played_in(manifest))
         self.control = Control.of(manifest.get("controller"))
-        self.num_envs, self._temperature, self._max_frames = width, temperature, max_frames
+        self.num_envs, self._max_frames = width, max_frames
+        self._temperature = np.full((width, 1), temperature, np.float32)
         self._reward, self._safe_frames = game.dream_reward, game.dream_safe_frames
-        self._memory = Inference.of(world)
+        rnn = weights_in(Path(world), manifest, "rnn.h5")
+        self._session = open_session(build_dream(rnn).SerializeToString())
         self._mu, self._logvar = beginnings(Path(world), manifest)
-        latents, hidden = self._memory.latents, self._memory.hidden
+        latents, hidden = latents_of(rnn), hidden_of(rnn)
         self._z = np.zeros((width, latents), np.float32)
         self._h, self._c = np.zeros((2, width, hidden), np.float32)
         self.features = self.control.seen(latents, hidden)
@@ -60,6 +65,7 @@ class LatentDream(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, width)
         self.action_space = batch_space(self.single_action_space, width)
         self._generators = [generator(DREAM, 0)] * width
+        self._chance, self._noise = np.zeros((2, width, BLOCK, latents), np.float32)
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
 
@@ -88,43 +94,31 @@ class LatentDream(VectorEnv):
             Observations (a copy), rewards, terminated, truncated, and an empty dict.
         """
         running = ~self._ended
-        said = self._memory.expect(self._z, np.asarray(actions), self._h, self._c)
-        drawn = draw(said.logmix, said.mean, said.logstd, self._temperature, self._generators, running)
-        self._z[running], self._h[running], self._c[running] = drawn[running], said.h[running], said.c[running]
+        chance, noise = self._draws(running)
+        z, h, c, reward, termination = self._session.run(
+            ["z_next", "h_next", "c_next", "reward", "termination"],
+            {"z": self._z, "actions": np.asarray(actions, np.float32), "h": self._h, "c": self._c,
+             "temperature": self._temperature, "chance": chance, "noise": noise})
+        self._z[running], self._h[running], self._c[running] = z[running], h[running], c[running]
         self._steps += running
-        terminated = running & (said.termination > 0) & (self._steps > self._safe_frames)
+        terminated = running & (termination > 0) & (self._steps > self._safe_frames)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
         self._ended |= terminated | truncated
-        rewards = np.full(self.num_envs, self._reward) if self._reward is not None else said.reward.astype(np.float64)
+        rewards = np.full(self.num_envs, self._reward) if self._reward is not None else reward.astype(np.float64)
         return self._seen(), np.where(running, rewards, 0.0), terminated, truncated, {}
+
+    def _draws(self, running: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """What decides this step's draws, uniform and normal [num_envs, L] each; drawn for several steps at once."""
+        at = self._steps % BLOCK
+        for row in np.flatnonzero(running & (at == 0)):
+            self._generators[row].random(dtype=np.float32, out=self._chance[row])
+            self._generators[row].standard_normal(dtype=np.float32, out=self._noise[row])
+        rows = np.arange(self.num_envs)
+        return self._chance[rows, at], self._noise[rows, at]
 
     def _seen(self) -> npt.NDArray[np.float32]:
         parts = {"z": self._z, "h": self._h, "c": self._c}
         return np.concatenate([parts[name] for name in self.control.features], axis=1)
-
-
-def draw(logmix: npt.NDArray[np.float32], mean: npt.NDArray[np.float32], logstd: npt.NDArray[np.float32], temperature: float,
-         generators: list[np.random.Generator], wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The next z [B, L] of all rows at once, each from its own generator.
-
-    Args:
-        logmix: logarithms of the components' weights, normalised [B, L, K].
-        mean: of the components.
-        logstd: of the components.
-        temperature: above 0.
-        generators: one for each row; those of unwanted rows are left alone.
-        wanted: which rows count [B].
-    """
-    chance, noise = np.zeros((2, *mean.shape[:2]), np.float32)
-    for row in np.flatnonzero(wanted):
-        generators[row].random(dtype=np.float32, out=chance[row])
-        generators[row].standard_normal(dtype=np.float32, out=noise[row])
-    heated = logmix * np.float32(1 / temperature)
-    weights = np.exp(heated - heated.max(axis=-1, keepdims=True))
-    sums = weights.cumsum(axis=-1)
-    chosen = (chance[..., None] * sums[..., -1:] >= sums[..., :-1]).sum(axis=-1)[..., None]
-    spread = np.exp(np.take_along_axis(logstd, chosen, axis=-1)[..., 0]) * np.float32(math.sqrt(temperature))
-    return np.take_along_axis(mean, chosen, axis=-1)[..., 0] + spread * noise
 
 
 def beginnings(world: Path, manifest: Manifest) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

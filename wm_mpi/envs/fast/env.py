@@ -10,7 +10,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from wm_mpi.envs.fast import cache
+from wm_mpi.envs import cache
 from wm_mpi.envs.fast.copies import Copyable
 from wm_mpi.envs.fast.physics.batch import CarBatch
 from wm_mpi.envs.fast.physics.track import Colors, create_track, draw_colors
@@ -23,7 +23,7 @@ from wm_mpi.envs.fast.render.render import (
     make_scratch,
     render_rgb,
 )
-from wm_mpi.envs.frame import ROWS
+from wm_mpi.envs.frame import ROWS, shrink
 
 Frames = npt.NDArray[np.uint8]
 Infos = dict[str, Any]
@@ -108,6 +108,7 @@ class CarRacingVector(Copyable, VectorEnv):
         for draw, size in ((draw_observations, 96), (draw_policy_frames, POLICY_SIZE), (draw_whole_frames, POLICY_SIZE)):
             draw(np.zeros((self.num_envs, size, size, 3), np.uint8), self._scratch, self._state, self._ended)
         render_rgb(self._state, 0, 96, 96)
+        shrink(self._frames[:1, :, :96], 64)  # what other games' pictures go through is kept in the same place
 
     def _derive(self) -> None:
         """What draws, and the arrays that are drawn, which are views of the physics' own."""

@@ -18,6 +18,7 @@ import numba.core.dispatcher
 
 from wm_mpi.core.progress import log
 
+HERE = Path(__file__).parent
 _READY = "compiled"
 """A file that says that everything has been compiled."""
 _NOWHERE = Path(os.devnull)
@@ -46,7 +47,7 @@ def _name() -> str:
     the same version would take turns at replacing each other's code.
     """
     digest = hashlib.sha256(f"{sys.implementation.cache_tag} {target()} {_config.CPU_FEATURES}".encode())
-    for path in sorted(Path(__file__).parent.glob("*/*.py")):
+    for path in [HERE / "area.py", *sorted(HERE.glob("fast/*/*.py"))]:
         digest.update(path.read_bytes() + str(path.stat().st_mtime).encode())
     return digest.hexdigest()[:16]
 
