@@ -88,6 +88,8 @@ def test_old_and_new_data_are_mixed(tmp_path: Path) -> None:
     assert "6 episodes, 120 frames (120 of them now)" in said and "with 80 frames of" in said
     with open_frames(tmp_path / "old") as old, open_frames(tmp_path / "new") as new:
         assert len(new) == 200
+        returns = new.table["return"][:6]  # of those collected, not of those mixed in
+        assert f"returns {returns.mean():.1f} ± {returns.std():.1f}" in said
         assert (new.read("frames", 120, 200) == old.read("frames", 0, 80)).all()
         assert (new.table["seed"][6:] == old.table["seed"][:4]).all()
         assert (new.starts[6:] == old.starts[:4] + 120).all()

@@ -70,7 +70,15 @@ def main(config: CollectConfig) -> None:
         frames, mixed = show(config, spec, collection)
         collection.remove_episodes()
         print(f"finished: {config.episodes} episodes, {frames:,} frames ({played:,} of them now) in "
-              f"{collection.directory / 'frames.h5'}" + (f", with {mixed:,} frames of {config.mix}" if config.mix else ""))
+              f"{collection.directory / 'frames.h5'}" + (f", with {mixed:,} frames of {config.mix}" if config.mix else "")
+              + f"; returns {scored(collection, config.episodes)}")
+
+
+def scored(collection: Collection, episodes: int) -> str:
+    """Mean and spread of the returns (points) of the episodes collected here, which come first in the index."""
+    with open_frames(collection.directory) as data:
+        returns = data.table["return"][:episodes]
+    return f"{returns.mean():.1f} ± {returns.std():.1f}"
 
 
 def load_champion(config: CollectConfig) -> Trained | None:
