@@ -43,8 +43,9 @@ class CollectConfig(EpisodeOptions, Command):
     """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
     frame: str | None = None
-    """What is recorded, and so what V will see: the road above the bar of instruments, as in the paper, or the whole picture
-    (default: what the champion's world sees, else the road)."""
+    """What is recorded, and so what V will see: 'road', what is above the bar of instruments, as in the paper; 'whole', the
+    picture with its bar; 'published', the road as the paper's code made it small (default: what the champion's world sees,
+    else the road). Of Doom 'view' or 'published'."""
     exploration: float = 0.0
     """Strength of exploration by a champion: each episode adds smooth noise, of a strength drawn between 0 and this, to the
     controller's output before the squashing (0: none; 1: strong)."""
