@@ -249,6 +249,23 @@ class ExportConfig(Command):
     """Directory of the world, if it is not where the run found it."""
     notes: str | None = None
     """File whose text (Markdown) goes into the model card: data, intended use, what went before."""
+    published: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """Instead of --out, write V, M, first latents and C to this directory as the paper's authors published theirs: vae.json,
+    rnn.json, initial_z.json and *.best.json, which their code and adopt read."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdoptConfig(Command):
+    """Make a world with its champion of the files that the paper's authors published, for CarRacing or Doom.
+
+    They lie in the folders carracing and doomrnn of github.com/hardmaru/WorldModelsExperiments. What comes out is taken as
+    --run and as --world by every command, and as --init by those that train. For the opposite: export --published.
+    """
+
+    published: Out = "WorldModelsExperiments/carracing"
+    """Directory with vae.json, rnn.json and, if there are any, initial_z.json (where dreams begin) and *.best.json (C)."""
+    out: Out = "runs/published"
+    """Directory to write; what an earlier adopt left there is replaced."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
