@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, refuse, succeed
+from conftest import ROOT, refuse, succeed, wm
 
 from wm_mpi import adopt, export
 from wm_mpi.core.config import AdoptConfig, ExportConfig
@@ -276,8 +276,9 @@ def test_what_is_written_is_what_was_read(game: str, published: dict[str, Path],
 
 
 def test_what_ships_is_written_with_a_warning(tmp_path: Path) -> None:
-    done = succeed("export", "--run", "carracing", "--published", tmp_path / "files")
-    assert "finished: carracing.best.json, rnn.json, vae.json in" in done
+    done = wm("export", "--run", "carracing", "--published", tmp_path / "files")
+    assert done.returncode == 0 and "finished: carracing.best.json, rnn.json, vae.json in" in done.stdout
+    assert "V sees road frames, but the paper's code" in done.stderr and "C was trained on the mean of z" in done.stderr
     found = read_published(tmp_path / "files")
     ours = load_arrays(ROOT / "wm_mpi" / "pretrained" / "carracing" / "rnn.h5", "")[0]
     for name in ("lstm/kernel", "lstm/recurrent_kernel", "lstm/bias", "mdn/kernel", "mdn/bias"):
@@ -333,12 +334,12 @@ BAD = {
         ("[[1], [1e999]]", "array 1 has numbers that are not finite"),
         (json.dumps([[0]] * 22), r"array 0, encoder/conv1/kernel, has shape \(1,\), not \(4, 4, 3, 32\)")],
     "rnn.json": [
-        ("[[[1]], [1], [[1]], [1]]", r"shapes \(1, 1\), \(1,\), \(1, 1\), \(1,\), which is neither CarRacing's M nor Doom's")],
+        ("[[[1]], [1], [[1]], [1]]", r"shapes \(1, 1\), \(1,\), \(1, 1\), \(1,\), which is neither CarRacing's M nor Doom")],
     "initial_z.json": [
         ("[[[1]], [[1]]]", "does not hold mu and log variance of 32 latents each")],
     "carracing.cma.16.64.best.json": [
-        ("3", "of another version, or damaged"), ("[[1, 2]]", NO_SCORE), ('[[1, "x"], 2]', NO_SCORE), ("[[1], null]", NO_SCORE),
-        ("[[1, 2.5], 900]", r"shape \(2,\), but C for carracing has \(867,\)"),
+        ("3", "of another version, or damaged"), ("[[1, 2]]", NO_SCORE), ('[[1, "x"], 2]', NO_SCORE),
+        ("[[1], null]", NO_SCORE), ("[[1, 2.5], 900]", r"shape \(2,\), but C for carracing has \(867,\)"),
         (json.dumps([[0.5] * 866 + [float("nan")], 900]), "not finite")]}
 
 
