@@ -27,7 +27,7 @@ from wm_mpi.evolution.run_state import OPERATION
 
 ROOT = Path(__file__).parent.parent
 TOGETHER = {f"tests/test_{name}.py" for name in (
-    "engine_render", "envs", "export", "quantize", "report", "serve", "translation", "watch")}
+    "engine_render", "envs", "export", "published", "quantize", "report", "serve", "translation", "watch")}
 """Files whose tests stay in one process when several run tests: they share what a fixture of their module makes, or look at
 the whole machine (envs: which Xvfb there are)."""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1",

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "wm_mpi"
 COMMANDS = {"collect", "train_vae", "encode", "train_rnn", "freeze", "es", "temperatures", "refit", "evaluate", "watch",
-            "report", "export", "doctor", "__init__", "__main__"}
+            "report", "export", "adopt", "doctor", "__init__", "__main__"}
 """All that lies beside the folders; commands may import from any of these."""
 BELOW: dict[str, set[str]] = {
     "core": set(),

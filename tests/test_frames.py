@@ -17,7 +17,7 @@ from wm_mpi.world.gates.metrics import regions
 from wm_mpi.world.gates.state_probe import explained
 from wm_mpi.world.manifest import frame_of
 
-FRAMES: tuple[str, ...] = ("road", "whole")
+FRAMES: tuple[str, ...] = ("road", "whole", "published")
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def test_environments_show_policy_frames(env: str, steps: int) -> None:
 
 
 def test_no_other_frames() -> None:
-    with pytest.raises(ValueError, match="frame is 'half', but must be 'road' or 'whole'"):
+    with pytest.raises(ValueError, match="frame is 'half', but must be 'road' or 'whole' or 'published'"):
         CarRacingVector(1, frame="half")
 
 
@@ -64,7 +64,7 @@ def test_the_car_is_where_the_gates_look(frame: str) -> None:
         seen = cars.step([[0.0, 0.1, 0.0]])[0]
     edge, car, grass = regions(seen, frame)
     assert car.sum() > 8 and edge.any() and grass.any()
-    assert not regions(seen, "whole" if frame == "road" else "road")[1].all()
+    assert not regions(seen, "road" if frame == "whole" else "whole")[1].all()
     if frame == "whole":
         assert not (edge | car | grass)[:, 56:].any()
 
@@ -115,15 +115,16 @@ def test_whole_frames_all_the_way(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_champion_may_show_what_it_does_not_see(tmp_path: Path) -> None:
-    """The same drive, recorded in both ways."""
+    """The same drive, recorded in all ways."""
     said = {}
     for frame in FRAMES:
         succeed("collect", "--policy", "carracing", "--episodes", 1, "--max-frames", 80, "--width", 2, "--frame", frame,
                 "--out", tmp_path / frame)
         with open_frames(tmp_path / frame) as data:
             said[frame] = data.read("frames", 0, 80), data.read("actions", 0, 80)
-    np.testing.assert_array_equal(said["road"][1], said["whole"][1])
-    assert not np.array_equal(said["road"][0], said["whole"][0])
+    for frame in ("whole", "published"):
+        np.testing.assert_array_equal(said["road"][1], said[frame][1])
+        assert not np.array_equal(said["road"][0], said[frame][0])
 
 
 @pytest.mark.parametrize("stage", ["encode", "freeze", "collect", "refit"])

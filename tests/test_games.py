@@ -24,7 +24,7 @@ from wm_mpi.data.batches import long_enough
 from wm_mpi.data.datasets import open_frames
 from wm_mpi.envs import DREAM, EnvSpec, Game, game_of, make_env, settled, solved_at
 from wm_mpi.envs.doom import SHOWN_ROWS, TakeCover
-from wm_mpi.envs.frame import shrink
+from wm_mpi.envs.frame import Cut, shrink
 from wm_mpi.envs.games import GAMES, Acted
 from wm_mpi.envs.one_by_one import OneByOne
 from wm_mpi.evolution.champion import load_trained
@@ -151,7 +151,7 @@ def test_games_are_told_by_their_spaces() -> None:
 def test_atari_is_pictures_and_a_choice() -> None:
     pytest.importorskip("ale_py", reason="ale-py is not installed: pip install -c constraints.txt -e '.[atari]'")
     breakout = game_of("ALE/Breakout-v5")
-    assert breakout.pictures and breakout.frames == {"picture": 210} and breakout.control.kind == "choice"
+    assert breakout.pictures and breakout.frames == {"picture": Cut(210, 210)} and breakout.control.kind == "choice"
     env = make_env(EnvSpec("ALE/Breakout-v5", frame="picture"), 1)
     assert env.reset(seed=[1])[0].shape == (1, 64, 64, 3)
     assert env.step(np.eye(4)[1:2])[0].any()

@@ -25,7 +25,7 @@ from wm_mpi.core.shipped import PRETRAINED, called, found
 
 COMMANDS = {"collect": "Collect", "train_vae": "Vae", "encode": "Encode", "train_rnn": "Rnn", "freeze": "Freeze", "es": "Es",
             "temperatures": "Temperatures", "refit": "Refit", "evaluate": "Evaluate", "watch": "Watch", "report": "Report",
-            "export": "Export", "doctor": "Doctor"}
+            "export": "Export", "adopt": "Adopt", "doctor": "Doctor"}
 HELP = ": python -m wm_mpi.es --help shows all flags"
 TINY = ("--generations", 2, "--popsize", 4, "--episodes", 1, "--max-frames", 60, "--eval-episodes", 2)
 

@@ -21,6 +21,7 @@ COMMANDS = (
     ("watch", "see it drive: a film, a page or a window", "watch.mp4"),
     ("report", "one HTML file about a run, to keep and show", "report.html"),
     ("export", "a run and its world, small, to share", "a directory"),
+    ("adopt", "a world and champion of the paper's authors", "a directory"),
     ("doctor", "find out what will go wrong here (MPI)", "a verdict"),
 )
 RANKED = {name: "(MPI)" in purpose for name, purpose, _ in COMMANDS}

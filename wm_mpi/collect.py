@@ -50,6 +50,9 @@ def main(config: CollectConfig) -> None:
     collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
     seen: str = (champion and champion.spec.frame) or config.frame or str(game.frame)
     recorded = config.frame or seen
+    if game.frames[seen].height != game.frames[recorded].height:
+        raise UserError(f"--frame {recorded} is of pictures of another size than --policy {config.policy} is shown ({seen} "
+                        f"frames): give --frame {seen}, or a policy that sees {recorded} frames")
     spec = EnvSpec(config.env, config.max_frames or 0, config.lap_complete_percent, recorded)  # settled
 
     def build() -> Several:

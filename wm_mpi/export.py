@@ -7,9 +7,7 @@ if __name__ == "__main__":
     run_command("export", ExportConfig)
 
 import json
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,17 @@ import numpy as np
 
 from wm_mpi.core import schema
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.files import explained, make_parent, read_json, read_text, whole_lines, write_json, write_text
+from wm_mpi.core.files import read_json, read_text, replaced_directory, whole_lines, write_json, write_text
+from wm_mpi.core.progress import log
 from wm_mpi.core.provenance import digest
 from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.envs import family
+from wm_mpi.envs.frame import PUBLISHED
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.reporting.model_card import model_card, unrooted
-from wm_mpi.world.latent_dream import BEGINNINGS
-from wm_mpi.world.manifest import load_manifest, read_part
+from wm_mpi.world.latent_dream import BEGINNINGS, beginnings
+from wm_mpi.world.manifest import AGAIN, frame_of, load_manifest, played_in, read_part
+from wm_mpi.world.published import NAMES, Published, write_published
 
 CARD = "README.md"
 MANIFEST = "manifest.json"
@@ -34,20 +36,45 @@ def main(config: ExportConfig) -> None:
     trained = load_trained(config.run, env=None, world=config.world, max_frames=None, lap_complete_percent=None,
                            deterministic=None)
     world = Path(trained.in_world("no world: there is nothing to share"))
+    if config.published is not None:
+        publish(trained, world, Path(config.published))
+        return
+    if load_manifest(world).get("adopted"):
+        raise UserError(f"{trained.run.path} was adopted from the paper's authors' files, without a record of its training: "
+                        "share it as it is, or give --published DIR for these files")
     out, notes = Path(config.out), "" if config.notes is None else read_text(Path(config.notes))
     if out.exists() and not (out.is_dir() and is_export(out)):
         raise UserError(f"{out} is there already and is not an export: give another --out")
-    with explained(out, "written"):
-        make_parent(out)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".wm_mpi-", suffix=".tmp") as temporary:
-            place = Path(temporary) / out.name
-            place.mkdir()
-            write_export(trained, world, place, notes)
-            size = sum(path.stat().st_size for path in place.iterdir())
-            if out.exists():
-                os.rename(out, Path(temporary) / "before")
-            os.rename(place, out)
+    with replaced_directory(out) as place:
+        write_export(trained, world, place, notes)
+        size = sum(path.stat().st_size for path in place.iterdir())
     print(f"finished: {out} ({size / 1e6:.1f} MB)")
+
+
+def publish(trained: Trained, world: Path, out: Path) -> None:
+    """Write V, M, first latents and C as the paper's authors published theirs.
+
+    Raises:
+        UserError: their code has no such game, or other sizes.
+    """
+    manifest = load_manifest(world)
+    game = "fast" if family(played_in(manifest)) == "carracing" else played_in(manifest)
+    if game not in NAMES:
+        raise UserError(f"{trained.run.path} plays {game}, but the paper's authors published CarRacing and Doom only: "
+                        "export it without --published")
+    for name in ("vae.h5", "rnn.h5"):
+        read_part(world, manifest, name)
+    vae, rnn = (load_arrays(world / name, AGAIN)[0] for name in ("vae.h5", "rnn.h5"))
+    begins = BEGINNINGS in manifest["files"]
+    first = dict(zip(("mu", "logvar"), beginnings(world, manifest), strict=True)) if begins else None
+    score = load_arrays(trained.run.champion, AGAIN, schema.Champion)[1]["validation_mean"]
+    names = write_published(out, Published(game, vae, rnn, first, trained.parameters, score or 0.0), str(world))
+    if frame_of(manifest) != PUBLISHED:
+        log.warning(f"V sees {frame_of(manifest)} frames, but the paper's code shows it frames of its own making, as "
+                    f"collect --frame {PUBLISHED} does: C will not play there as it does here")
+    if trained.deterministic:
+        log.warning("C was trained on the mean of z, but the paper's code samples it")
+    print(f"finished: {', '.join(names)} in {out}")
 
 
 def is_export(out: Path) -> bool:

@@ -43,8 +43,9 @@ class CollectConfig(EpisodeOptions, Command):
     """'random' (a smooth random walk over actions), 'linear' (random linear policies, as the paper's authors did), or the
     directory of an es run, whose champion then drives."""
     frame: str | None = None
-    """What is recorded, and so what V will see: the road above the bar of instruments, as in the paper, or the whole picture
-    (default: what the champion's world sees, else the road)."""
+    """What is recorded, and so what V will see: 'road', what is above the bar of instruments, as in the paper; 'whole', the
+    picture with its bar; 'published', the road as the paper's code made it small (default: what the champion's world sees,
+    else the road). Of Doom 'view' or 'published'."""
     exploration: float = 0.0
     """Strength of exploration by a champion: each episode adds smooth noise, of a strength drawn between 0 and this, to the
     controller's output before the squashing (0: none; 1: strong)."""
@@ -290,6 +291,23 @@ class ExportConfig(Command):
     """Directory of the world, if it is not where the run found it."""
     notes: str | None = None
     """File whose text (Markdown) goes into the model card: data, intended use, what went before."""
+    published: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """Instead of --out, write V, M, first latents and C to this directory as the paper's authors published theirs: vae.json,
+    rnn.json, initial_z.json and *.best.json, which their code and adopt read."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdoptConfig(Command):
+    """Make a world with its champion of the files that the paper's authors published, for CarRacing or Doom.
+
+    They lie in the folders carracing and doomrnn of github.com/hardmaru/WorldModelsExperiments. What comes out is taken as
+    --run and as --world by every command, and as --init by those that train. For the opposite: export --published.
+    """
+
+    published: Out = "WorldModelsExperiments/carracing"
+    """Directory with vae.json, rnn.json and, if there are any, initial_z.json (where dreams begin) and *.best.json (C)."""
+    out: Out = "runs/published"
+    """Directory to write; what an earlier adopt left there is replaced."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,24 @@ def replaced_together(directory: Path, last: str) -> Iterator[Path]:
             _fsync_directory(directory)
 
 
+@contextlib.contextmanager
+def replaced_directory(directory: Path) -> Iterator[Path]:
+    """A new directory beside ``directory``, which takes its place in the end; whatever fails leaves that as it was.
+
+    Raises:
+        UserError: see ``explained``.
+    """
+    with explained(directory, "written"):
+        make_parent(directory)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=TORN.split("*")[0], suffix=".tmp") as temporary:
+            place = Path(temporary) / directory.name
+            place.mkdir()
+            yield place
+            if directory.exists():
+                os.rename(directory, Path(temporary) / "before")
+            os.rename(place, directory)
+
+
 def _fsync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

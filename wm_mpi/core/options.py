@@ -14,7 +14,7 @@ Display = Literal["none", "xvfb", "screen"]
 Presets = dict[str, dict[str, Any]]
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
 PATHS = ("out", "data", "vae", "rnn", "run", "world", "old_world", "init", "mix", "policy", "compare", "notes", "json",
-         "video", "sheet", "png")
+         "video", "sheet", "png", "published")
 """Options that name a file or a directory."""
 SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
 """Options that take the name of a champion that comes with the package instead of a directory."""

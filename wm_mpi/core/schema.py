@@ -162,6 +162,7 @@ class Manifest(TypedDict):
     env: Shown
     vae: str
     made_by: MadeBy
+    adopted: NotRequired[bool]
     gates: NotRequired[list[Gate]]
     kl: NotRequired[list[float]]
     true_state: NotRequired[dict[str, Told]]

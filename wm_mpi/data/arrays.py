@@ -1,6 +1,7 @@
 """Named arrays in HDF5 files (weights, champions), and how every HDF5 file is written: whole, or not at all."""
 
 import contextlib
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,6 +79,14 @@ def load_arrays(path: Path, what: str, schema: type[Value] = dict,  # type: igno
         if not np.isfinite(arrays[name]).all():
             raise UserError(f"{path}: {name} has numbers that are not finite, the run has diverged: {what}")
     return arrays, checked(about, schema, str(path), what)
+
+
+def identity(weights: Mapping[str, npt.NDArray]) -> str:
+    """Identity of a set of weights: V's goes into the latents, and from there into M, so that freeze can tell a misfit."""
+    sha = hashlib.sha256()
+    for name in sorted(weights):
+        sha.update(name.encode() + np.ascontiguousarray(weights[name], np.float32).tobytes())
+    return sha.hexdigest()
 
 
 def check_format(file: h5py.File) -> None:

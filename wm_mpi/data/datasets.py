@@ -142,7 +142,7 @@ class Dataset:
 
     @property
     def frame(self) -> str:
-        """What its frames show: "road" or "whole"."""
+        """What its frames show, by the names of its game: "road", "whole"."""
         return shown(self.about)  # type: ignore[arg-type]  # checked when it was opened
 
     def require(self, frame: str, by: str) -> None:

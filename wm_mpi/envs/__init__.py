@@ -83,7 +83,7 @@ def make_env(spec: EnvSpec, width: int) -> VectorEnv:
     Raises:
         UserError: there is no such environment, or its package is not installed.
     """
-    game, rules = spec.game, Rules(spec.max_frames, spec.lap_complete_percent)
+    game, rules = spec.game, Rules(spec.max_frames, spec.lap_complete_percent, spec.frame)
     if game.vector is not None:
         return game.vector(rules, width, spec.frame)
 

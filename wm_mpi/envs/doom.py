@@ -19,6 +19,8 @@ from wm_mpi.core.errors import UserError
 HEIGHT, WIDTH = 120, 160
 SHOWN_ROWS = 100
 """Rows above the status bar, which V sees: 400 of 480 in the paper's code."""
+LARGE = 4
+"""How many times larger, each way, the pictures of the paper's code are."""
 SKILL, START = 4, 14
 STEP_ASIDE = 1 / 3
 """An action below minus this is a step to the left, above it one to the right, and nothing between, as the paper has it."""
@@ -30,14 +32,16 @@ def doom_id() -> str:
 
 
 class TakeCover(gymnasium.Env):
-    """Pictures uint8 [120, 160, 3]; an action is one number, -1 to 1. An episode is a function of its seed and actions."""
+    """Pictures uint8 [120, 160, 3]; an action is one number, -1 to 1. An episode is a function of its seed and actions.
+
+    Large pictures are [480, 640, 3].
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}
-    observation_space = gymnasium.spaces.Box(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 
-    def __init__(self) -> None:
-        """Start the engine, which is a process of its own.
+    def __init__(self, large: bool = False) -> None:
+        """Start the engine, which is a process of its own; ``large``: with pictures as the paper's code had them.
 
         Raises:
             UserError: ViZDoom is not installed.
@@ -46,19 +50,21 @@ class TakeCover(gymnasium.Env):
             import vizdoom
         except ImportError as error:
             raise UserError(f"--env doom cannot be used here ({error}): pip install 'wm_mpi[doom]'") from None
+        height, width = (LARGE * HEIGHT, LARGE * WIDTH) if large else (HEIGHT, WIDTH)
+        self.observation_space = gymnasium.spaces.Box(0, 255, (height, width, 3), np.uint8)
         self.render_mode = "rgb_array"
         self._game = game = vizdoom.DoomGame()
         game.load_config(os.path.join(vizdoom.scenarios_path, "take_cover.cfg"))
         game.set_window_visible(False)
         game.set_screen_format(vizdoom.ScreenFormat.RGB24)
-        game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
+        game.set_screen_resolution(getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}"))
         game.set_doom_skill(SKILL)
         game.set_episode_start_time(START)
         game.set_episode_timeout(0)  # a wrapper's affair
         game.set_doom_config_path(os.devnull)  # else it writes one where it is started, and complains at its end
         with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere):  # it leaves files where it is started
             game.init()
-        self._picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        self._picture = np.zeros((height, width, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[npt.NDArray, dict]:
         """Begin the episode of ``seed``."""

@@ -20,17 +20,19 @@ from gymnasium.vector import VectorEnv
 from wm_mpi.core.controller import CAR, Control, Output
 from wm_mpi.core.errors import UserError
 from wm_mpi.envs import carracing, doom, toy
-from wm_mpi.envs.frame import ROWS
+from wm_mpi.envs.frame import CUTS, PUBLISHED, Cut, stretch
 
 RANDOM_ACTION = Output(1.0, 0.0, -math.inf)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What ends an episode, where a game lets that be chosen."""
+    """What an environment is made for: what ends an episode, where a game lets that be chosen, and what V will see of it."""
 
     max_frames: int
     lap_complete_percent: float
+    frame: str | None = None
+    """One of the game's frames, where its pictures are drawn for these; None for the first of them."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Game:
     """One environment, without a time limit."""
     control: Control
     """C's outputs, what they mean to the game, and so what M is told."""
-    frames: Mapping[str, int] = field(default_factory=dict)
-    """What V may see: names, and how many of a picture's first rows that is. The first is the default; none: vectors."""
+    frames: Mapping[str, Cut] = field(default_factory=dict)
+    """What V may see: names, and how frames are cut out of pictures. The first is the default; none: vectors."""
     vector: Callable[[Rules, int, str | None], VectorEnv] | None = None
     """Many environments at once, where there is something better than one after the other."""
     observations: int = 0
@@ -86,7 +88,7 @@ def _fast(rules: Rules, width: int, frame: str | None) -> VectorEnv:
 
 def _car(identity: Callable[[], str], make: Callable[[float], gymnasium.Env],
          vector: Callable[[Rules, int, str | None], VectorEnv] | None = None) -> Game:
-    return Game(identity, lambda rules: make(rules.lap_complete_percent), Control(CAR), ROWS, vector,
+    return Game(identity, lambda rules: make(rules.lap_complete_percent), Control(CAR), CUTS, vector,
                 dream_safe_frames=50, solved=(900.0, 100), smooth=True)
 
 
@@ -95,8 +97,10 @@ GAMES: dict[str, Game] = {
     "gymnasium": _car(carracing.gymnasium_id, carracing.make_gymnasium),
     "gym": _car(carracing.gym_id, carracing.make_gym),
     "toy": Game(toy.toy_id, lambda rules: toy.Toy(), Control(CAR, "plain"), observations=toy.OBSERVATIONS),
-    "doom": Game(doom.doom_id, lambda rules: doom.TakeCover(),
-                 Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False), {"view": doom.SHOWN_ROWS},
+    "doom": Game(doom.doom_id, lambda rules: doom.TakeCover(large=rules.frame == PUBLISHED),
+                 Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False),
+                 {"view": Cut(doom.SHOWN_ROWS, doom.HEIGHT),
+                  PUBLISHED: Cut(doom.LARGE * doom.SHOWN_ROWS, doom.LARGE * doom.HEIGHT, stretch)},
                  latents=64, hidden=512, max_frames=2100, dropped_frames=100, ending_weight=10.0, dream_reward=1.0,
                  solved=(750.0, 100))}
 """Games that come with the package, by the names of --env; ``fast`` is what --env carracing means."""
@@ -137,7 +141,7 @@ def game_of(name: str) -> Game:
     game = Game(lambda: _identity(name), lambda rules: Acted(_make(name), control), control, max_frames=_longest(name),
                 solved=solved_at(name))
     if isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and len(seen.shape) == 3 and seen.shape[2] == 3:
-        return replace(game, frames={"picture": seen.shape[0]})
+        return replace(game, frames={"picture": Cut(seen.shape[0], seen.shape[0])})
     if isinstance(seen, spaces.Box) and len(seen.shape) == 1:
         return replace(game, observations=seen.shape[0])
     raise UserError(f"--env {name} shows {seen}: C sees colour pictures (uint8, height x width x 3) or vectors (a Box of "

@@ -1,7 +1,6 @@
 """What the training commands share: where checkpoints and weights lie, what they were trained on, how a batch is named."""
 
 import base64
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.progress import log
 from wm_mpi.core.schema import Checkpoint, RnnWeights, Weights, checked
 from wm_mpi.core.terminal import quoted
-from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.data.arrays import identity, load_arrays, save_arrays
 from wm_mpi.data.datasets import Dataset
 from wm_mpi.models.training import Arrays, Trainer, get_weights, set_weights
 
@@ -45,7 +44,7 @@ def save(trainer: Trainer, out: Path, epoch: int, data: Dataset, about: dict[str
     """Write ``weights.h5`` (for later stages) and ``checkpoint.h5`` (for resuming)."""
     about = {**about, "epoch": epoch, "data": data.fingerprint()}
     weights = get_weights(trainer.model)
-    save_arrays(out / "weights.h5", weights, {**about, "env": data.about, "sha256": digest(weights)})
+    save_arrays(out / "weights.h5", weights, {**about, "env": data.about, "sha256": identity(weights)})
     save_arrays(out / "checkpoint.h5", trainer.state(), about)
 
 
@@ -81,14 +80,6 @@ def split_by_sight(about: dict[str, Any], data: Dataset, kind: str) -> npt.NDArr
                     "on drives that it has seen")
         return np.zeros(len(data.lengths), np.bool_)
     return np.isin(data.identities(), seen)
-
-
-def digest(weights: Arrays) -> str:
-    """Identity of a set of weights: V's goes into the latents, and from there into M, so that freeze can tell a misfit."""
-    sha = hashlib.sha256()
-    for name in sorted(weights):
-        sha.update(name.encode() + np.ascontiguousarray(weights[name], np.float32).tobytes())
-    return sha.hexdigest()
 
 
 def weights_file(directory: str | Path, kind: str) -> Path:

@@ -10,6 +10,9 @@ from wm_mpi.evolution.scores import interval_in_words
 
 ROOTED = re.compile(r"(?<![\w.~/])(?:/[^\s/:,;'\"()]+){2,}/?")
 """An absolute path within a text."""
+SEEN = {"road": "the road, rows 0 to 83", "whole": "the whole picture, 96 rows",
+        "published": "the road, rows 0 to 83, as the paper's code made it small"}
+"""CarRacing's frames in words."""
 
 
 def model_card(name: str, settings: Settings, rows: Sequence[Generation], evaluations: Sequence[Evaluation],
@@ -43,7 +46,7 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
         "## Verdicts\nReturns in points; every track is one that neither training nor validation has seen. The controller "
         "is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
         "## What it took\n" + bullets({
-            "what V sees": "the whole picture, 96 rows" if data.get("frame") == "whole" else "the road, rows 0 to 83",
+            "what V sees": SEEN.get(frame := data.get("frame", "road"), frame),
             "frames for V and M": f"{data['env_id']}, policy {unrooted(data.get('policy', ''))}, seed {data.get('seed')}",
             "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes per candidate of at most "
                  f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
 from wm_mpi.data.collection import Collection
+from wm_mpi.envs.frame import Cut
 from wm_mpi.pool import Tasks
 from wm_mpi.rollout.recorder import EpisodeRecorder
 from wm_mpi.rollout.worker import Played, Rollout
@@ -16,13 +17,13 @@ from wm_mpi.world.policy import Policy
 class Player:
     """Plays episodes, each into a file of its own."""
 
-    def __init__(self, env: VectorEnv, policy: Policy, collection: Collection, shown_rows: int | None = None) -> None:
-        """Play with ``env`` and ``policy``; ``shown_rows`` of a game's own pictures are kept as V sees them.
+    def __init__(self, env: VectorEnv, policy: Policy, collection: Collection, cut: Cut | None = None) -> None:
+        """Play with ``env`` and ``policy``; of a game's own pictures what ``cut`` makes of them is kept.
 
         Raises:
             UserError: the policy's actions are not finite.
         """
-        self._recorder = EpisodeRecorder(env.num_envs, collection.episode, shown_rows)
+        self._recorder = EpisodeRecorder(env.num_envs, collection.episode, cut)
         self._rollout = Rollout(env, policy, self._recorder)
         self.capacity, self.arithmetic = self._rollout.capacity, self._rollout.arithmetic
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from wm_mpi.core.controller import Control
 from wm_mpi.core.seeding import generator
 from wm_mpi.envs import Game
-from wm_mpi.envs.frame import shrink
+from wm_mpi.envs.frame import Cut
 from wm_mpi.world.policy import Policy
 
 PROJECTION_SEED = 2018
@@ -134,10 +134,10 @@ def behaviour(name: str, game: Game, width: int) -> Policy:
 class ShrinkingPolicy:
     """A policy that is shown a game's own pictures, because what is recorded is not what it sees."""
 
-    def __init__(self, policy: Policy, rows: int) -> None:
-        """``policy`` sees the first ``rows`` rows."""
+    def __init__(self, policy: Policy, cut: Cut) -> None:
+        """``policy`` sees what ``cut`` makes of them."""
         self.parameters = policy.parameters
-        self._policy, self._rows = policy, rows
+        self._policy, self._cut = policy, cut
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode."""
@@ -145,7 +145,7 @@ class ShrinkingPolicy:
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions of all slots, of pictures uint8 [width, H, W, 3]."""
-        return self._policy.act(shrink(observations, self._rows))
+        return self._policy.act(self._cut(observations))
 
 
 class Biased(Protocol):

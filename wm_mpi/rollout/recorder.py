@@ -7,18 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.data.episodes import Episode, write_episode
-from wm_mpi.envs.frame import shrink
+from wm_mpi.envs.frame import Cut
 from wm_mpi.rollout.worker import Task
 
 
 class EpisodeRecorder:
     """A ``rollout.Recorder`` that writes episode files; memory holds the running episodes only (12 KiB a frame)."""
 
-    def __init__(self, width: int, path_of: Callable[[int], Path], shown_rows: int | None = None) -> None:
-        """For ``width`` slots; ``path_of`` gives an episode number's file; of a game's own pictures the
-        first ``shown_rows`` rows are kept as V sees them.
+    def __init__(self, width: int, path_of: Callable[[int], Path], cut: Cut | None = None) -> None:
+        """For ``width`` slots; ``path_of`` gives an episode number's file; of a game's own pictures
+        what ``cut`` makes of them is kept.
         """
-        self._shown_rows = shown_rows
+        self._cut = cut
         self.numbers: Sequence[int] = ()
         """Episode number of each task index; set before a run."""
         self._path_of = path_of
@@ -30,7 +30,7 @@ class EpisodeRecorder:
 
     def step(self, slot: int, frame: npt.NDArray, action: npt.NDArray, reward: float, terminated: bool) -> None:
         """Keep one step."""
-        kept = frame.copy() if self._shown_rows is None else shrink(frame[None], self._shown_rows)[0]
+        kept = frame.copy() if self._cut is None else self._cut(frame[None])[0]
         self._steps[slot].append((kept, action, reward, terminated))
 
     def finish(self, slot: int, index: int, task: Task) -> None:

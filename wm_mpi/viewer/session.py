@@ -10,7 +10,7 @@ from PIL import Image
 
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import EnvSpec, make_env
-from wm_mpi.envs.frame import ROWS
+from wm_mpi.envs.frame import CUTS
 from wm_mpi.world.dream import DreamVector
 from wm_mpi.world.inference import Inference
 from wm_mpi.world.manifest import frame_of
@@ -76,7 +76,7 @@ class Drive:
         self._frames = np.zeros((width, 64, 64, 3), np.uint8)
         self._road = road
         frame = frame_of(self._policy.manifest)
-        self._shown = ROWS[frame] / 96
+        self._shown = CUTS[frame].rows / CUTS[frame].height
         self._env = self._open(world, EnvSpec("fast", max_frames, lap_complete_percent, frame))
         self._last: Sight | None = None
         self._expected: npt.NDArray[np.float32] | None = None

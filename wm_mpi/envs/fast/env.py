@@ -1,5 +1,6 @@
 """The engine behind Gymnasium's vector interface: many cars in one process. ``single.py`` has one car."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -17,13 +18,14 @@ from wm_mpi.envs.fast.physics.track import Colors, create_track, draw_colors
 from wm_mpi.envs.fast.render.render import (
     POLICY_SIZE,
     RenderState,
+    Scratch,
     draw_observations,
     draw_policy_frames,
     draw_whole_frames,
     make_scratch,
     render_rgb,
 )
-from wm_mpi.envs.frame import ROWS, shrink
+from wm_mpi.envs.frame import CUTS, PUBLISHED, shrink
 
 Frames = npt.NDArray[np.uint8]
 Infos = dict[str, Any]
@@ -73,13 +75,14 @@ class CarRacingVector(Copyable, VectorEnv):
             render_size: (width, height) of ``render``'s pictures in "rgb_array".
             autoreset_mode: as in Gymnasium; DISABLED takes ``options={"reset_mask": mask}``.
             verbose: print how tracks came about, as Gymnasium's.
-            frame: of policy frames, "road" leaves the indicator bar out, "whole" shows all.
+            frame: of policy frames, "road" leaves the indicator bar out, "whole" shows all, "published" is what the paper's
+                code made of the road.
 
         Raises:
             ValueError: there is no such observation size, frame or render mode.
         """
-        if frame not in ROWS:
-            raise ValueError(f"frame is {frame!r}, but must be {' or '.join(map(repr, ROWS))}")
+        if frame not in CUTS:
+            raise ValueError(f"frame is {frame!r}, but must be {' or '.join(map(repr, CUTS))}")
         if observation_size not in (96, POLICY_SIZE):
             raise ValueError(f"observation_size is {observation_size}, but must be 96 or {POLICY_SIZE}")
         if render_mode not in (None, *RENDER_MODES):
@@ -113,8 +116,9 @@ class CarRacingVector(Copyable, VectorEnv):
     def _derive(self) -> None:
         """What draws, and the arrays that are drawn, which are views of the physics' own."""
         self._scratch = make_scratch()
-        small = {"road": draw_policy_frames, "whole": draw_whole_frames}[self.frame]
-        self._draw = draw_observations if self._frames.shape[1] == 96 else small
+        small: dict[str, Callable[..., None]] = {
+            "road": draw_policy_frames, "whole": draw_whole_frames, PUBLISHED: draw_published_frames}
+        self._draw = draw_observations if self._frames.shape[1] == 96 else small[self.frame]
         names = [name for name in RenderState._fields if hasattr(self._cars, name) and name != "total_reward"]
         road, background, grass = self._colors
         self._state = RenderState(**{name: getattr(self._cars, name) for name in names}, total_reward=self._score,
@@ -244,6 +248,13 @@ class CarRacingVector(Copyable, VectorEnv):
             draw_observations(frames, self._scratch, state, np.ones(self.num_envs, np.bool_))
             return tuple(frames)
         return tuple(render_rgb(state, car, *self.render_size) for car in range(self.num_envs))
+
+
+def draw_published_frames(out: Frames, scratch: Scratch, state: RenderState, mask: npt.NDArray[np.bool_]) -> None:
+    """Like ``draw_policy_frames``, as the paper's code made them of whole observations."""
+    pictures = np.zeros((len(out), 96, 96, 3), np.uint8)
+    draw_observations(pictures, scratch, state, mask)
+    out[mask] = CUTS[PUBLISHED](pictures[mask])
 
 
 def action_space(continuous: bool) -> gymnasium.Space:

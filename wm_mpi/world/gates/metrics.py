@@ -8,7 +8,8 @@ from scipy import special, stats
 
 from wm_mpi.envs.frame import bar_row
 
-CAR: dict[str, tuple[slice, slice]] = {"road": (slice(48, 60), slice(28, 36)), "whole": (slice(42, 53), slice(28, 36))}
+CAR: dict[str, tuple[slice, slice]] = {"road": (slice(48, 60), slice(28, 36)), "whole": (slice(42, 53), slice(28, 36)),
+                                       "published": (slice(48, 60), slice(28, 36))}
 """Rows and columns of a frame in which the car is always drawn."""
 
 Array = npt.NDArray[np.float64]
