@@ -27,7 +27,8 @@ play "1/7 collect random play" wm_mpi.collect --env doom --episodes "${EPISODES:
 timed "2/7 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 2 --parts 4 \
     --learning-rate 5e-4 --kl-tolerance 0.5 --seed "$seed"
 timed "3/7 encode" python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
-timed "4/7 train M" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" --steps 3000 --sequence 200 --seed "$seed"
+timed "4/7 train M" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" --steps 3000 --sequence 200 \
+    --last-learning-rate 1e-4 --seed "$seed"
 timed "5/7 freeze" python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
 play "6/7 train C in the dream" wm_mpi.es --env dream --world "$out/world" --temperature "${TEMPERATURE:-1.15}" --popsize 64 \
     --episodes 16 --stuck-frames 0 --generations 60 --eval-every 10 --eval-episodes 32 --seed "$seed" --out "$out/es"

@@ -198,6 +198,21 @@ def test_mixed_precision_keeps_targets_exact(tmp_path: Path) -> None:
         keras.config.set_dtype_policy("float32")
 
 
+def test_the_learning_rate_falls_to_its_last(tmp_path: Path) -> None:
+    """By the same factor from epoch to epoch, also for a trainer that begins in the middle; without a last one it stays."""
+    batch = Batch({"mu": np.zeros((1, 3, 2), np.float32), "logvar": np.zeros((1, 3, 2), np.float32),
+                   "actions": np.zeros((1, 2, 3), np.float32), "rewards": np.zeros((1, 2), np.float32),
+                   "terminated": np.zeros((1, 2), np.float32), "mask": np.ones((1, 2), np.float32),
+                   "z_mask": np.ones((1, 2), np.float32)}, np.arange(1))
+    for first, last, wanted in ((1, 1e-4, [1e-2, 1e-3, 1e-4]), (3, 1e-4, [1e-4]), (1, None, [1e-2] * 3)):
+        trainer = Trainer(MdnRnn(2, hidden=4), 1e-2, tmp_path, last=last)
+        rates = []
+        for epoch in range(first, 4):
+            trainer.epoch(epoch, 3, [batch], 1, [batch], 1, str)
+            rates.append(float(keras.ops.convert_to_numpy(trainer.model.optimizer.learning_rate)))
+        np.testing.assert_allclose(rates, wanted, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_several_devices_share_a_batch(tmp_path: Path) -> None:
     if find_spec("jax") is None:

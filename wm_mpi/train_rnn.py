@@ -36,7 +36,7 @@ def main(config: RnnConfig) -> None:
         checks = max(1, min(10, config.steps_per_epoch // 10))
         log.info(f"M: {len(data):,} steps, {len(train)} episodes to train on, {len(held_out)} held out, {backend()}")
         rnn = MdnRnn(latents, config.seed, config.hidden or game.hidden, actions, game.ending_weight)
-        trainer = Trainer(rnn, config.learning_rate, out, CLIP)
+        trainer = Trainer(rnn, config.learning_rate, out, CLIP, config.last_learning_rate)
         done = resume(trainer, out, data, start)
         about = {"kind": "rnn", "vae": data.about["vae"],
                  "trained_on": trained_on(data, train if epochs else train[:0], origin)}

@@ -37,7 +37,7 @@ def main(config: VaeConfig) -> None:
         bar_weight = BAR_WEIGHT if config.bar_weight is None else config.bar_weight
         latents = config.latents or game.latents
         vae = Vae(latents, config.kl_tolerance, config.seed, (bar_row(data.frame), bar_weight))
-        trainer = Trainer(vae, config.learning_rate, out)
+        trainer = Trainer(vae, config.learning_rate, out, last=config.last_learning_rate)
         done = resume(trainer, out, data, start)
         about = {"kind": "vae", "kl_tolerance": config.kl_tolerance, "bar_weight": bar_weight,
                  "trained_on": trained_on(data, train, origin)}

@@ -117,7 +117,7 @@ class RnnConfig(TrainingOptions, Command):
 
     presets: ClassVar[Presets] = {
         "champion": {},
-        "paper": {"steps": 4000, "steps_per_epoch": 200, "batch_size": 100, "sequence": 999},
+        "paper": {"steps": 4000, "steps_per_epoch": 200, "batch_size": 100, "sequence": 999, "last_learning_rate": 1e-5},
         "laptop": {"steps": 1000, "steps_per_epoch": 200, "batch_size": 32, "sequence": 250},
         "smoke": {"steps": 10, "steps_per_epoch": 5, "batch_size": 8, "sequence": 50}}
 

@@ -114,6 +114,8 @@ class TrainingOptions:
     """Directory of an earlier training whose weights this one begins with (default: random weights)."""
     learning_rate: float = dataclasses.field(default=1e-3, metadata=changeable())
     """Adam's step size."""
+    last_learning_rate: float | None = dataclasses.field(default=None, metadata=changeable())
+    """Adam's step size in the last epoch, to which it falls by the same factor from epoch to epoch (default: it stays)."""
     validation: float = 0.1
     """Share of episodes held out for the validation loss (fraction)."""
     seed: int = 0

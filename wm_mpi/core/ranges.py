@@ -34,10 +34,8 @@ def check(config: Command) -> None:
             raise UserError(f"{flag(name)} is {value}, but must be a finite number")
         if value == "":
             raise UserError(f"{flag(name)} is empty: give it a name, or leave it out")
-    for name, most, within in (("sigma", math.inf, "finite"), ("learning_rate", math.inf, "finite"),
-                               ("temperature", math.inf, "finite"), ("seconds", math.inf, "finite"),
-                               ("mix_share", 1.0, "below 1"), ("validation", 1.0, "below 1"),
-                               ("lap_complete_percent", 1.0, "at most 1")):
+    for name, most, within in (*((name, math.inf, "finite") for name in POSITIVE), ("mix_share", 1.0, "below 1"),
+                               ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1")):
         value = getattr(config, name, None)
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
         if not allowed:
@@ -56,6 +54,8 @@ def check(config: Command) -> None:
         raise UserError(f"--steps is {config.steps}, but must be a multiple of --steps-per-epoch, {config.steps_per_epoch}")
 
 
+POSITIVE = ("sigma", "learning_rate", "last_learning_rate", "temperature", "seconds")
+"""Options that must be above 0."""
 BUILT_IN = ("fast", "gymnasium", "gym", "doom", "dream", "toy")
 """Games that --env names without more ado; ``fast`` is what carracing is recorded as."""
 

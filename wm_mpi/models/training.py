@@ -48,9 +48,12 @@ def set_weights(model: Any, arrays: Arrays, where: str) -> None:
 class Trainer:
     """A compiled model with its optimiser, its logs and its whole state as arrays."""
 
-    def __init__(self, model: Any, learning_rate: float, out: Path, clip: float | None = None) -> None:
-        """Compile ``model`` with Adam; ``clip`` bounds each gradient value; logs go below ``out``."""
-        self.model, self._learning_rate = model, learning_rate
+    def __init__(self, model: Any, learning_rate: float, out: Path, clip: float | None = None,
+                 last: float | None = None) -> None:
+        """Compile ``model`` with Adam; ``clip`` bounds each gradient value; logs go below ``out``. The learning rate is
+        ``last`` in the last epoch, to which it falls by the same factor from epoch to epoch.
+        """
+        self.model, self._learning_rate, self._last = model, learning_rate, last or learning_rate
         model.compile(optimizer=keras.optimizers.Adam(learning_rate, clipvalue=clip))
         model.optimizer.build(model.trainable_variables)
         distribution = keras.distribution.distribution()
@@ -79,7 +82,6 @@ class Trainer:
         for number, variable in enumerate(self.model.optimizer.variables):
             variable.assign(arrays[f"optimizer/{number:03d}"])
         self.model.seed_generator.state.assign(arrays["noise"])
-        self.model.optimizer.learning_rate = self._learning_rate  # may have been changed since
 
     def rewind_history(self, epochs: int) -> None:
         """Drop history lines beyond ``epochs``: a crash between log and checkpoint leaves one too many."""
@@ -95,6 +97,8 @@ class Trainer:
         Raises:
             UserError: the loss is not finite; ``locate`` turns the batch's rows into words.
         """
+        fallen = (epoch - 1) / max(1, epochs - 1)  # set anew each time: options may have changed since a checkpoint
+        self.model.optimizer.learning_rate = self._learning_rate * (self._last / self._learning_rate) ** fallen
         with Progress(None, steps + checks, unit="step", name=f"epoch {epoch}/{epochs}") as progress:
             began = time.perf_counter()
             losses, waited = self._pass(self.model.train_on_batch, train, locate, progress)
