@@ -20,7 +20,7 @@ from wm_mpi.core.schema import Manifest
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import game_of
-from wm_mpi.world.inference import Inference
+from wm_mpi.world.inference import Forecast, Inference
 from wm_mpi.world.manifest import AGAIN, load_manifest, played_in, read_part
 
 DREAM = 2019
@@ -47,13 +47,14 @@ class LatentDream(VectorEnv):
         manifest = load_manifest(Path(world))
         game = game_of(played_in(manifest))
         self.control = Control.of(manifest.get("controller"))
-        self.num_envs, self._temperature, self._max_frames = width, temperature, max_frames
+        self.num_envs, self.temperature, self._max_frames = width, temperature, max_frames
         self._reward, self._safe_frames = game.dream_reward, game.dream_safe_frames
         self._memory = Inference.of(world)
         self._mu, self._logvar = beginnings(Path(world), manifest)
         latents, hidden = self._memory.latents, self._memory.hidden
         self._z = np.zeros((width, latents), np.float32)
         self._h, self._c = np.zeros((2, width, hidden), np.float32)
+        self._said: Forecast | None = None
         self.features = self.control.seen(latents, hidden)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.features,), np.float32)
         self.single_action_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.control.actions,), np.float64)
@@ -62,6 +63,17 @@ class LatentDream(VectorEnv):
         self._generators = [generator(DREAM, 0)] * width
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
+
+    @property
+    def temperature(self) -> float:
+        """How far M's draws stray: below 1 likely worlds, above 1 wild ones. May be set between steps."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"temperature is {value}, but must be above 0 and finite")
+        self._temperature = float(value)
 
     def reset(self, *, seed: int | list[int | None] | None = None,  # type: ignore[override]
               options: dict[str, Any] | None = None) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
@@ -89,6 +101,7 @@ class LatentDream(VectorEnv):
         """
         running = ~self._ended
         said = self._memory.expect(self._z, np.asarray(actions), self._h, self._c)
+        self._said = said
         drawn = draw(said.logmix, said.mean, said.logstd, self._temperature, self._generators, running)
         self._z[running], self._h[running], self._c[running] = drawn[running], said.h[running], said.c[running]
         self._steps += running
@@ -97,6 +110,15 @@ class LatentDream(VectorEnv):
         self._ended |= terminated | truncated
         rewards = np.full(self.num_envs, self._reward) if self._reward is not None else said.reward.astype(np.float64)
         return self._seen(), np.where(running, rewards, 0.0), terminated, truncated, {}
+
+    def look(self, slot: int) -> npt.NDArray[np.uint8]:
+        """What a dream is like, decoded for who looks, and what M had expected of it: frames uint8 [2, 64, 64, 3].
+
+        The second is of the means of M's likeliest components; before the first step M knows nothing: all latents are zero.
+        """
+        begun = self._said is not None and self._steps[slot] > 0
+        expected = self._said.likeliest()[slot] if begun else np.zeros_like(self._z[slot])  # type: ignore[union-attr]
+        return self._memory.decode(np.stack([self._z[slot], expected]))
 
     def _seen(self) -> npt.NDArray[np.float32]:
         parts = {"z": self._z, "h": self._h, "c": self._c}

@@ -1,6 +1,7 @@
-"""The champion of a run, also of one in progress, and the cars that it drives."""
+"""The champion of a run, also of one in progress, and the sessions that it plays."""
 
 import threading
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,15 +12,16 @@ from wm_mpi.core.schema import Champion as Recorded
 from wm_mpi.core.seeding import EpisodeSeed, track_seed
 from wm_mpi.core.terminal import shown
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.evolution.champion import Trained, car_world
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
+from wm_mpi.evolution.champion import Trained
+from wm_mpi.viewer.episode import Session, Sight
+from wm_mpi.viewer.session import Part, open_session
 
 
 class Champion(NamedTuple):
     """What ``champion.h5`` held when it was read."""
 
     parameters: npt.NDArray[np.float64]
-    """Shape (867,)."""
+    """Shape (P,)."""
     generation: int
     validation: float | None
     """Mean return over the validation tracks (points), before the first validation None."""
@@ -34,8 +36,8 @@ class Source(Protocol):
     def latest(self) -> Champion:
         """The champion as of now."""
 
-    def car(self, champion: Champion, place: str) -> Drive | DreamDrive:
-        """A new car on the "road" or in a "dream"."""
+    def car(self, champion: Champion, place: str) -> Session:
+        """A new session, in the game ("road": CarRacing's) or in a "dream"."""
 
     def seed(self, track: int) -> EpisodeSeed:
         """The episode on a track."""
@@ -44,15 +46,15 @@ class Source(Protocol):
 class RunSource:
     """A run's champion, read again whenever es has written a new one. Safe to use from many threads."""
 
-    def __init__(self, trained: Trained) -> None:
-        """Follow a run that drives on CarRacing, in its world.
+    def __init__(self, trained: Trained, temperature: float | None = None) -> None:
+        """Follow a run, whose champion dreams at this temperature, or at the run's own.
 
         Raises:
-            UserError: it was trained without pictures, or its champion has gone.
+            UserError: its champion has gone.
         """
         path = trained.run.path.resolve()
         self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
-        self._trained, self._world = trained, car_world(trained)
+        self._trained, self._part = trained, Part.of(trained, temperature)
         self._lock = threading.Lock()
         self._stamp = self._stamp_now()
         self._champion = self._load()
@@ -68,16 +70,14 @@ class RunSource:
                     pass  # what drove before drives on; the next episode tries again
             return self._champion
 
-    def car(self, champion: Champion, place: str) -> Drive | DreamDrive:
-        """A new car.
+    def car(self, champion: Champion, place: str) -> Session:
+        """A new session.
 
         Raises:
-            UserError: the world has moved or is damaged.
+            UserError: the world has moved or is damaged, or there is none to dream with.
         """
-        kind, trained = DreamDrive if place == "dream" else Drive, self._trained
         with self._lock:  # the first one compiles the engine
-            return kind(self._world, champion.parameters, trained.deterministic, trained.spec.max_frames,
-                        trained.spec.lap_complete_percent, trained.settings["width"])
+            return open_session(replace(self._part, parameters=champion.parameters), place == "dream")
 
     def seed(self, track: int) -> EpisodeSeed:
         """``reset(seed=track)``, with noise of its own."""

@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wm_mpi.viewer.episode import Sight
 from wm_mpi.viewer.keyboard import follow
-from wm_mpi.viewer.session import DreamDrive, Sight
 from wm_mpi.viewer.web.controls import Wishes, read
 from wm_mpi.viewer.web.source import Source, caption
 
-FRAMES_PER_SECOND = 50
-"""The environment's own pace."""
 PICTURES_UNDER_WAY = 3
 """Most pictures on their way to a visitor; those that a slow one has no time for are never made (count)."""
 UNSEEN_SECONDS = 5.0
@@ -47,9 +45,10 @@ class Viewer:
         self._champion = source.latest()
         self._place = self._wishes.place
         self._car = source.car(self._champion, self._place)
-        self._wheel = (0.0, 0.0, 0.0)
+        self._look = self._car.show.look
         self._sent, self._sent_at, self._owed = 0, 0.0, False
         self._car.reset(source.seed(self._wishes.track))
+        self._wheel = self._car.action
         self._due = 0.0
 
     def run(self) -> None:
@@ -96,8 +95,8 @@ class Viewer:
         if champion.generation != self._champion.generation or self._wishes.place != self._place:
             self._champion, self._place = champion, self._wishes.place
             self._car = self._source.car(champion, self._place)
-        self._wheel = (0.0, 0.0, 0.0)
         self._car.reset(self._source.seed(self._wishes.track))
+        self._wheel = self._car.action
         self._show()
         self._due = time.monotonic()
 
@@ -107,19 +106,19 @@ class Viewer:
             self._wishes.track += 1
             self._begin()
             return
-        if isinstance(self._car, DreamDrive):
+        if self._place == "dream":
             self._car.temperature = self._wishes.temperature
         self._car.advance(self._visitors_action())
         self._show()
-        pause = REST_SECONDS if self._car.ended else 1 / (FRAMES_PER_SECOND * self._wishes.speed)
+        pause = REST_SECONDS if self._car.ended else 1 / (self._look.fps * self._wishes.speed)
         self._due = max(self._due + pause, time.monotonic())  # a machine that is too slow owes nothing
 
     def _visitors_action(self) -> tuple[float, ...] | None:
         """What the visitor does; None while the champion drives."""
-        if self._wishes.driver == "champion":
+        if self._wishes.driver == "champion" or not self._look.grip:
             self._wheel = self._car.action  # whoever takes over takes over from here
             return None
-        self._wheel = follow(self._wheel, self._wishes.wheel)
+        self._wheel = follow(self._wheel, self._wishes.wheel, self._look.grip)
         return self._wheel
 
     def _show(self) -> None:
