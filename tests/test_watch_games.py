@@ -1,5 +1,6 @@
-"""watch, for games other than CarRacing: what is shown is what is judged, with the game's own words, pace and gauges."""
+"""watch, report and export of games other than CarRacing: what is shown is what is judged, in the game's own words."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from wm_mpi.envs.doom import STEP_ASIDE
 from wm_mpi.envs.games import Rules
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.pool import Listed
+from wm_mpi.reporting.clips import make_footage
+from wm_mpi.reporting.figures import learning
+from wm_mpi.reporting.run_data import read_run
 from wm_mpi.rollout.worker import Rollout, Task, make_rollout
 from wm_mpi.viewer.drawing import ROAD, SIZE, STEER, VIEW, Board, fitted, placed
 from wm_mpi.viewer.episode import Session, Show, Sight
@@ -203,3 +207,48 @@ def test_boards_and_sheets_fit_any_shape(shape: tuple[int, int]) -> None:
     assert columns.min() >= ROAD[0] and np.ptp(np.nonzero((drawn == 90).all(axis=2))[1]) + 1 == VIEW
     assert (drawn == STEER).all(axis=2).any(), "the word for what C does is lit"
     assert np.asarray(fitted(road, *cell(show))).shape[1] <= 128 and within(show.aspect, (400, 600))[0] <= 400
+
+
+def test_a_report_of_a_dream_shows_both_scores(doom: Path, tmp_path: Path) -> None:
+    """The mean in the dream beside the real game's at each validation, and what others have reached; nothing of cars."""
+    succeed("report", "--run", doom / "es", "--out", tmp_path / "page.html", "--films", 0, "--png", tmp_path / "page.png")
+    page = (tmp_path / "page.html").read_text()
+    for words in ("World Models on Doom&#39;s Take Cover, C trained in M&#39;s dream at temperature 1.15", "dream mean",
+                  "real game", "C cheats its dream", "what counts as solved, 750; paper, temperature 1.15, 1092 ± 556",
+                  "released weights", "973.4", "population in the dream", "Judgement on unseen episodes"):
+        assert words in page, words
+    for words in ("laps", "track", "the road", "CarRacing-v0", "at the wheel"):
+        assert words not in page.partition("</style>")[2].partition("Configuration and versions")[0], words
+    data = read_run(str(doom / "es"))
+    chart = learning(data)[0].chart
+    marks = {mark.label: mark for mark in chart.marks if mark.label and np.size(mark.y)}
+    assert marks["dream mean"].y[-1] == data.rows[-1]["return_mean"] and list(marks["real game"].y) == [
+        row["eval_mean"] for row in data.validated]
+    assert [marks[name].y for name in ("solved", "paper", "weights")] == [[750] * 2, [1092] * 2, [973.4] * 2]
+    in_dream = [{"env": {"env": name}, "returns": [1.0] * tracks} for name, tracks in (("dream", 100), ("doom", 2))]
+    assert dataclasses.replace(data, evaluations=in_dream).verdict is in_dream[1]
+
+
+def test_films_of_other_games_in_a_report(doom: Path) -> None:
+    """Two tracks of the real game at its own pace, and the dreams at the usual temperatures and at C's."""
+    data = read_run(str(doom / "es"))
+    rules = {"env": "doom", "env_id": "x", "max_frames": 30, "lap_complete_percent": 0.95}
+    judged = {"returns": [3.0, 2.0], "tracks": [3, 4], "env": rules, "deterministic": False, "width": 2}
+    footage = make_footage(dataclasses.replace(data, evaluations=[judged]), 1)
+    assert footage is not None and not footage.missing
+    assert [film.caption for film in footage.films] == [
+        "worst of 2: episode 4, 2.0 points when evaluated; in this episode 30.0 points in 30 frames",
+        "best of 2: episode 3, 3.0 points when evaluated; in this episode 30.0 points in 30 frames"]
+    assert (footage.films[0].width, footage.films[0].height) == (267 + 4 + 64, 200)
+    assert [strip.caption.split(";")[0] for strip in footage.dreams] == [
+        f"Temperature {each}" for each in (0.1, 0.5, 1.0, 1.15, 1.3)]
+
+
+def test_a_card_of_another_game(doom: Path, tmp_path: Path) -> None:
+    succeed("export", "--run", doom / "es", "--out", tmp_path / "shared")
+    card = (tmp_path / "shared" / "README.md").read_text()
+    for words in ("a world model of Doom's Take Cover", "64 latents", "LSTM 512", "1088 numbers", "rows 0 to 99 of 120",
+                  "M's dream, temperature 1.15; the champion was chosen in the real game",
+                  "es --env dream --temperature 1.15"):
+        assert words in card, words
+    assert "lap" not in card and "track" not in card and "{" not in card

@@ -35,6 +35,11 @@ class Look:
     aspect: float | None = None
     """Width to height of its own picture, where that is not as wide as what V's frames are cut from."""
 
+    @property
+    def turn(self) -> str:
+        """What somebody does in an episode: a car's is a drive."""
+        return "drive" if self.verb == "drive" else "episode"
+
     def named(self, actions: int) -> tuple[str, ...]:
         """Names of so many outputs."""
         return self.outputs if len(self.outputs) == actions else tuple(str(number) for number in range(actions))
