@@ -93,7 +93,7 @@ class Toy(DreamDrive):
 class ToySource:
     """A run whose champion can be set."""
 
-    title, max_frames = "runs/toy", 1000
+    title, max_frames, temperature = "runs/toy", 1000, 1.0
 
     def __init__(self) -> None:
         self.generation = 1

@@ -1,6 +1,12 @@
 """watch, report and export of games other than CarRacing: what is shown is what is judged, in the game's own words."""
 
+import contextlib
 import dataclasses
+import io
+import json
+import struct
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +14,12 @@ import av
 import gymnasium
 import numpy as np
 import pytest
-from conftest import succeed
+from browser import browser
+from conftest import once, succeed
 from gymnasium import spaces
 from PIL import Image
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from wm_mpi.core.controller import CAR, Control, Output
 from wm_mpi.core.errors import UserError
@@ -29,6 +38,8 @@ from wm_mpi.viewer.episode import Session, Show, Sight
 from wm_mpi.viewer.gauges import Gauge, gauges_of
 from wm_mpi.viewer.session import VIEWS, Part, VectorDrive, open_session, within
 from wm_mpi.viewer.sheet import LEFT, Moments, cell, contact_sheet
+from wm_mpi.viewer.web.server import open_server
+from wm_mpi.viewer.web.source import RunSource
 
 RNG = np.random.default_rng(8)
 
@@ -252,3 +263,82 @@ def test_a_card_of_another_game(doom: Path, tmp_path: Path) -> None:
                   "es --env dream --temperature 1.15"):
         assert words in card, words
     assert "lap" not in card and "track" not in card and "{" not in card
+
+
+@contextlib.contextmanager
+def served(run: Path) -> Iterator[int]:
+    """A server of a run's page; gives its port."""
+    trained = load_trained(str(run), env=None, world=None, max_frames=None, lap_complete_percent=None, deterministic=None)
+    server = open_server(RunSource(trained), 0, "127.0.0.1")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.socket.getsockname()[1]
+    finally:
+        server.shutdown()
+        thread.join(20)
+
+
+@contextlib.contextmanager
+def visited(run: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+    """A visit to a run's page: tells wishes, and gives the figures of the first picture of which something is true."""
+    with served(run) as port, connect(f"ws://127.0.0.1:{port}/drive", max_size=None, compression=None) as line:
+        def picture(met: Callable[[dict[str, Any]], Any], **wishes: Any) -> dict[str, Any]:
+            line.send(json.dumps(wishes))
+            for _ in range(400):
+                data = line.recv(20)
+                size, = struct.unpack_from(">I", data)
+                about = json.loads(data[4:4 + size])
+                line.send(json.dumps({"drawn": about["number"]}))
+                if met(about):
+                    return about | {"size": Image.open(io.BytesIO(data[4 + size:])).size}
+            raise AssertionError(f"never true, last {about}")
+
+        yield picture
+
+
+def test_a_page_of_doom_is_played_left_and_right(doom: Path) -> None:
+    """And its dream is that of training, at its temperature; what is played is told once, with the first picture."""
+    with visited(doom / "es") as picture:
+        first = picture(lambda about: True)
+        show = first["show"]
+        assert (show["verb"], show["episode"], show["keys"], show["temperature"]) == ("play", "episode", 1, 1.15)
+        assert (show["width"], show["height"]) == (533, 400) and first["size"] == (533, 528)
+        assert show["gauges"][0]["words"] == ["left", "none", "right"] and show["latents"] == 64
+        assert "show" not in picture(lambda about: about["frame"] > first["frame"])
+        assert picture(lambda about: about["driver"] == "visitor" and about["frame"] > 5, driver="visitor",
+                       wheel=[-1, 0, 0])["action"] == [-1]
+        dreamt = picture(lambda about: about["place"] == "dream", place="dream")
+        assert dreamt["show"]["views"] == ["seen", "predicted"] and dreamt["show"]["scene"] == "the dream"
+
+
+@pytest.fixture(scope="session")
+def lander(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a game of vectors."""
+    return once(tmp_path_factory, "lander", lambda out: succeed(
+        "es", "--preset", "smoke", "--env", "LunarLander-v3", "--max-frames", 60, "--out", out / "es")) / "es"
+
+
+def test_a_page_of_vectors_is_for_watching_only(lander: Path) -> None:
+    with visited(lander) as picture:
+        first = picture(lambda about: True)
+        assert first["show"]["views"] == [] and first["show"]["keys"] == 0 and first["size"] == (600, 400)
+        played = picture(lambda about: about["frame"] > 3, driver="visitor", wheel=[1, 0, 0])
+        assert played["driver"] == "champion" and sorted(played["action"]) == [0, 0, 0, 1]
+        with pytest.raises(ConnectionClosed, match="nothing to dream with"):
+            picture(lambda about: about["place"] == "dream", place="dream")
+
+
+@pytest.mark.alone
+def test_a_page_of_vectors_in_a_browser(lander: Path, tmp_path: Path) -> None:
+    """Neither wheel nor dream is offered; the action that is taken is lit."""
+    with served(lander) as port, browser(tmp_path) as chromium:
+        page = chromium.page()
+        page.open(f"http://127.0.0.1:{port}/")
+        page.until("Number(document.querySelector('#frame').textContent) > 3")
+        for part in ("#drivers", "#places", "#pad", ".minds"):
+            assert page.run(f"document.querySelector('{part}').offsetParent === null"), part
+        words = page.run("[...document.querySelectorAll('#gauges span')].map((each) => each.textContent).join()")
+        assert words == "0,1,2,3" and page.run("document.querySelectorAll('#gauges .lit').length") == 1
+        assert page.text("#heading") == "Watch it play" and page.text("#episode") == "Episode"
+        assert page.complaints == [] and not page.scrolls_sideways()

@@ -15,7 +15,7 @@ SIZE = (1140, 720)
 """Width and height of CarRacing's board, the widest."""
 ROAD = (24, 56, 900, 600)
 """Left, top, width and height of the road on it; the width is the game's own on other boards."""
-NARROWEST = 720
+NARROWEST = 800
 """Least width of what holds a game's picture: a board's first line needs its room."""
 VIEW, PITCH, CAPTION = 168, 204, 24
 """Edge of V's and M's pictures on it, from one to the next, and the height of what stands above each."""

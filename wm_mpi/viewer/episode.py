@@ -54,11 +54,14 @@ class Show(NamedTuple):
     views: tuple[tuple[str, str], ...]
     """The small pictures: fields of ``Sight`` with captions."""
     gauges: tuple[Gauge, ...]
+    latents: int
+    """How many numbers V keeps of a frame; 0 where there is no V."""
 
     @classmethod
-    def of(cls, game: Game, aspect: float, views: tuple[tuple[str, str], ...] = (), scene: str = "") -> "Show":
+    def of(cls, game: Game, aspect: float, views: tuple[tuple[str, str], ...] = (), scene: str = "",
+           latents: int = 0) -> "Show":
         """A game's."""
-        return cls(game.look, scene or game.look.scene, aspect, views, gauges_of(game.control, game.look))
+        return cls(game.look, scene or game.look.scene, aspect, views, gauges_of(game.control, game.look), latents)
 
 
 class Session:

@@ -120,7 +120,8 @@ class Drive(Session):
         spec = EnvSpec(env, max_frames, lap_complete_percent, frame_of(self._policy.manifest))
         self._shown = spec.game.share(spec.frame or "")
         self._env = self._open(world, spec)
-        self.show = Show.of(spec.game, spec.game.look.aspect or self._measured(), VIEWS)
+        self.show = Show.of(spec.game, spec.game.look.aspect or self._measured(), VIEWS,
+                            latents=self._insight.latents)
 
     def _open(self, world: str, spec: EnvSpec) -> VectorEnv:
         return make_pictured(spec, self._road[::-1])
@@ -213,7 +214,7 @@ class LatentDrive(Session):
         self._parameters, self._shown = parameters, game.share(frame_of(manifest))
         aspect = game.look.aspect or game.shape[1] / game.shape[0]
         self._size = within(aspect, size)
-        self.show = Show.of(game, aspect, DREAMT_VIEWS, "the dream")
+        self.show = Show.of(game, aspect, DREAMT_VIEWS, "the dream", self._env.latents)
 
     @property  # type: ignore[override]
     def temperature(self) -> float:

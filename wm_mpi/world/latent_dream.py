@@ -52,6 +52,7 @@ class LatentDream(VectorEnv):
         self._memory = Inference.of(world)
         self._mu, self._logvar = beginnings(Path(world), manifest)
         latents, hidden = self._memory.latents, self._memory.hidden
+        self.latents = latents
         self._z = np.zeros((width, latents), np.float32)
         self._h, self._c = np.zeros((2, width, hidden), np.float32)
         self._said: Forecast | None = None

@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from wm_mpi.core.seeding import EpisodeSeed, track_seed
 from wm_mpi.core.terminal import shown
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.evolution.champion import Trained
-from wm_mpi.viewer.episode import Session, Sight
+from wm_mpi.viewer.episode import Picture, Session, Show, Sight
 from wm_mpi.viewer.session import Part, open_session
 
 
@@ -32,6 +32,8 @@ class Source(Protocol):
 
     title: str
     max_frames: int
+    temperature: float
+    """Of dreams, until a visitor wants another."""
 
     def latest(self) -> Champion:
         """The champion as of now."""
@@ -55,6 +57,7 @@ class RunSource:
         path = trained.run.path.resolve()
         self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
         self._trained, self._part = trained, Part.of(trained, temperature)
+        self.temperature = self._part.temperature
         self._lock = threading.Lock()
         self._stamp = self._stamp_now()
         self._champion = self._load()
@@ -95,6 +98,17 @@ class RunSource:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_ino
+
+
+def presented(show: Show, picture: Picture, temperature: float) -> dict[str, Any]:
+    """What a page must know of a session, as JSON values; ``picture`` is what it will draw of the game, ``temperature``
+    that of its dreams.
+    """
+    height, width, _ = picture.shape
+    look = show.look
+    return {"title": look.title, "verb": look.verb, "place": look.scene, "scene": show.scene, "episode": look.episode,
+            "width": width, "height": height, "views": [name for name, _ in show.views], "latents": show.latents,
+            "keys": len(look.grip), "temperature": temperature, "gauges": [gauge._asdict() for gauge in show.gauges]}
 
 
 def caption(sight: Sight) -> dict[str, float | int | bool | list[float]]:
