@@ -32,7 +32,7 @@ setup(
     # Said, so that an editable installation puts this folder on the path. Otherwise it uses a finder, which comes after the
     # path: in the folder that holds a clone called wm_mpi, Python would take the clone itself for the package.
     package_dir={"": "."},
-    package_data={"wm_mpi": ["pretrained/*/*"], "wm_mpi.reporting": ["published.csv", "report.css", "report.html"],
+    package_data={"wm_mpi": ["pretrained/*/*"], "wm_mpi.reporting": ["*.csv", "report.css", "report.html"],
                   "wm_mpi.envs.fast.render": ["*.npz"],
                   "wm_mpi.viewer.web": ["page.*"]},
     python_requires=">=3.11,<3.14",

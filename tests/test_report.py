@@ -20,7 +20,7 @@ from wm_mpi.core.shipped import found
 from wm_mpi.envs import settled
 from wm_mpi.reporting import clips as footage
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Mark, axis, compact
-from wm_mpi.reporting.clips import EVERY, TEMPERATURES
+from wm_mpi.reporting.clips import PACE, TEMPERATURES
 from wm_mpi.reporting.figures import bins, paper_until, smooth
 from wm_mpi.reporting.png_page import palette
 from wm_mpi.reporting.run_data import published, read_run
@@ -115,12 +115,12 @@ def test_films_drive_as_the_verdict_did_that_they_illustrate(monkeypatch: pytest
     data = read_run(found("carracing"))
     judged = data.judged[0] | {"width": 5, "deterministic": False, "env": {
         "env": "fast", "env_id": "x", "max_frames": 70, "lap_complete_percent": 0.5}}
-    monkeypatch.setattr(footage, "Drive", lambda *arguments: made.append(arguments[2:]))
-    monkeypatch.setattr(footage, "DreamDrive", type("Dream", (), {"__init__": lambda self, *rest: made.append(rest[2:])}))
+    monkeypatch.setattr(footage, "open_session", lambda part, dream=False: made.append(
+        (part.deterministic, part.max_frames, part.lap_complete_percent, part.width, part.env, part.in_latents)))
     for part in ("film", "understanding", "dreams"):
         monkeypatch.setattr(footage, part, lambda *_: "")
     footage.played(dataclasses.replace(data, evaluations=[judged]), 1)
-    assert made == [(False, 70, 0.5, 5)] * 2
+    assert made == [(False, 70, 0.5, 5, "fast", False)] * 2
 
 
 def test_a_run_of_the_toy(toy: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_run_of_the_toy(toy: Path, tmp_path: Path) -> None:
 def test_the_verdict_that_counts(toy: Path) -> None:
     """Not a few tracks judged later in another environment, and not the best candidate."""
     def row(controller: str, mean: float, tracks: int) -> dict:
-        return {"controller": controller, "mean": mean, "returns": [mean] * tracks}
+        return {"controller": controller, "mean": mean, "returns": [mean] * tracks, "env": {"env": "toy"}}
 
     rows = [row("mean", 1, 100), row("mean", 2, 100), row("best", 3, 200), row("mean", 4, 4)]
     data = dataclasses.replace(read_run(str(toy)), evaluations=rows)
@@ -171,7 +171,7 @@ def test_films_and_dreams(car: Path) -> None:
     assert len(films) == 2 and len(outline.all("source")) == 2  # stills for those who do not want motion
     for film in films:
         with Image.open(io.BytesIO(base64.b64decode((film["src"] or "").partition(",")[2]))) as picture:
-            assert picture.n_frames >= judged["env"]["max_frames"] // EVERY and picture.size == (368, 200)
+            assert picture.n_frames >= judged["env"]["max_frames"] * PACE // 50 and picture.size == (368, 200)
     strips = {}
     for each in outline.all("img"):
         if "at temperature" in (each["alt"] or ""):

@@ -37,11 +37,12 @@ from wm_mpi.core.ranges import origin_of
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.core.shipped import found
 from wm_mpi.data.arrays import load_arrays, save_arrays
-from wm_mpi.envs import make_env
+from wm_mpi.envs import game_of, make_env
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.pool import Listed
 from wm_mpi.rollout.worker import Rollout, Task, make_policy
-from wm_mpi.viewer.session import DreamDrive, Sight
+from wm_mpi.viewer.episode import Show, Sight
+from wm_mpi.viewer.session import VIEWS, DreamDrive
 from wm_mpi.viewer.web import server as serving
 from wm_mpi.viewer.web import visit as viewer
 from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
@@ -59,6 +60,7 @@ class Toy(DreamDrive):
     alive: "weakref.WeakSet[Toy]" = weakref.WeakSet()
     length = 1000
     temperature = 1.0
+    show = Show.of(game_of("fast"), 1.5, VIEWS)
 
     def __init__(self) -> None:
         self.actions: list[Any] = []
@@ -91,7 +93,7 @@ class Toy(DreamDrive):
 class ToySource:
     """A run whose champion can be set."""
 
-    title, max_frames = "runs/toy", 1000
+    title, max_frames, temperature = "runs/toy", 1000, 1.0
 
     def __init__(self) -> None:
         self.generation = 1

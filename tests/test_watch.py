@@ -19,13 +19,19 @@ from PIL import Image, ImageGrab
 from skips import NO_XVFB
 
 from wm_mpi.core.seeding import track_seed
+from wm_mpi.envs import game_of
 from wm_mpi.evolution.champion import judged_tracks
-from wm_mpi.viewer.drawing import CELL, GAP, LEFT, MOMENTS, PITCH, ROAD, SIZE, VIEW, Moments
+from wm_mpi.viewer.drawing import PITCH, ROAD, SIZE, VIEW
+from wm_mpi.viewer.episode import Show, Sight
 from wm_mpi.viewer.mp4 import Film
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
-from wm_mpi.watch import FRAMES_PER_SECOND, REST_FRAMES
+from wm_mpi.viewer.session import VIEWS, DreamDrive, Drive
+from wm_mpi.viewer.sheet import CELL, GAP, LEFT, MOMENTS, Moments
+from wm_mpi.watch import REST_SECONDS
 
 FRAMES = 40
+FRAMES_PER_SECOND = game_of("fast").look.fps
+REST_FRAMES = REST_SECONDS * FRAMES_PER_SECOND
+CAR = Show.of(game_of("fast"), 1.5, VIEWS)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +136,7 @@ def test_predictions_are_of_this_frame_from_before(folder: Path) -> None:
 def test_moments_are_spread_evenly_whatever_the_length() -> None:
     blank = np.zeros((6, 9, 3), np.uint8)
     for length in (0, 3, 100, 1000, 1777):
-        moments = Moments("")
+        moments = Moments("", CAR)
         for frame in range(length + 1):
             moments.add(Sight(blank, blank, blank, blank, (0, 0, 0), 0, 0, frame, frame == length, False))
             assert len(moments.chosen) <= 8 * MOMENTS + 1
@@ -173,7 +179,7 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_mistakes_are_said_in_a_sentence(folder: Path, pipeline: Path, run: Path, tmp_path: Path) -> None:
     flags = {
-        "was trained in --env toy, which has no pictures": ("--run", folder / "toy"),
+        "--env toy draws no pictures": ("--run", folder / "toy"),
         "run, it is a world of freeze: give --run the --out of es": ("--run", folder / "world"),
         "run, it holds frames of collect: give --run": ("--run", pipeline / "frames"),
         "gone is not the directory of an es run, it does not exist": ("--run", tmp_path / "gone"),

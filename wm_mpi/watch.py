@@ -1,4 +1,4 @@
-"""See the champion of a run drive: a film, a sheet of its moments, a page for browsers, or a window."""
+"""See the champion of a run play: a film, a sheet of its moments, a page for browsers, or a window."""
 
 from wm_mpi.core.cli import run_command
 from wm_mpi.core.config import WatchConfig
@@ -16,35 +16,38 @@ from wm_mpi.core.progress import Progress
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.core.shipped import beside
 from wm_mpi.core.terminal import shown
-from wm_mpi.evolution.champion import Trained, car_world, judged_tracks, load_trained
-from wm_mpi.viewer.drawing import ROAD, SIZE, Board, Moments, contact_sheet
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
+from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
+from wm_mpi.viewer.drawing import ROAD, Board
+from wm_mpi.viewer.episode import Session, Sight
+from wm_mpi.viewer.session import Part, open_session
+from wm_mpi.viewer.sheet import Moments, contact_sheet
 
-FRAMES_PER_SECOND = 50
-"""The environment's own frames per second."""
-REST_FRAMES = FRAMES_PER_SECOND
-"""How long a film stands still on an episode's last picture (frames)."""
+REST_SECONDS = 1
+"""How long a film stands still on an episode's last picture (seconds)."""
 
 
 def main(config: WatchConfig) -> None:
-    """Drive the tracks, and show them where the flags say."""
+    """Play the episodes, and show them where the flags say."""
     video, sheet = outputs(config)
     trained = load_trained(config.run, env=None, world=config.world, max_frames=config.max_frames,
                            lap_complete_percent=config.lap_complete_percent, deterministic=config.deterministic)
     seeds = judged_tracks(config.episodes, config.tracks, trained.settings["seed"])
     for path in filter(None, (video, sheet)):
         check_writable(path)  # the car may take a minute, to compile the engine
-    car = get_in(config, trained)
+    part = Part.of(trained, config.temperature)
+    if config.window or video or sheet:
+        session = open_session(part, config.dream, (ROAD[3], ROAD[2]))
+        named = title(trained, part.temperature if config.dream else None)
     if config.window:
         from wm_mpi.viewer.window import Window  # loads pygame
 
-        Window(car, seeds, Board(title(config, trained))).run()
+        Window(session, seeds, Board(named, session.show)).run()
     if video or sheet:
-        film_and_sheet(car, seeds, title(config, trained), video, sheet, trained.spec.max_frames)
+        film_and_sheet(session, seeds, named, video, sheet, trained.spec.max_frames)
     if config.serve is not None:
         from wm_mpi.viewer.web import RunSource, serve  # loads websockets
 
-        serve(RunSource(trained), config.serve, config.host, config.origin, config.prefix)
+        serve(RunSource(trained, config.temperature), config.serve, config.host, config.origin, config.prefix)
 
 
 def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
@@ -61,59 +64,45 @@ def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
     return Path(config.video) if config.video else None, Path(config.sheet) if config.sheet else None
 
 
-def get_in(config: WatchConfig, trained: Trained) -> Drive:
-    """The car, on the road or in a dream.
-
-    Raises:
-        UserError: the run's environment has no pictures.
-    """
-    kind = DreamDrive if config.dream else Drive
-    world = car_world(trained)
-    car = kind(world, trained.parameters, trained.deterministic, trained.spec.max_frames,
-               trained.spec.lap_complete_percent, trained.settings["width"], (ROAD[3], ROAD[2]))
-    if isinstance(car, DreamDrive):
-        car.temperature = config.temperature
-    return car
-
-
-def title(config: WatchConfig, trained: Trained) -> str:
-    """What is shown, in words."""
-    place = f" in M's dream, temperature {config.temperature:g}" if config.dream else ""
+def title(trained: Trained, temperature: float | None) -> str:
+    """What is shown, in words; in a dream of this temperature."""
+    place = "" if temperature is None else f" in M's dream, temperature {temperature:g}"
     path = trained.run.path.resolve()
     return shown(f"{path.parent.name}/{path.name}, generation {trained.generation}{place}")
 
 
-def film_and_sheet(car: Drive, seeds: list[EpisodeSeed], title: str, video: Path | None, sheet: Path | None,
+def film_and_sheet(session: Session, seeds: list[EpisodeSeed], title: str, video: Path | None, sheet: Path | None,
                    max_frames: int) -> None:
-    """Drive all tracks once, into the files that are wanted; both are begun first, so that a bad place is said at once."""
-    episodes = [Moments(f"track {seed.track}") for seed in seeds]
-    board, film, unfinished = Board(title), None, None
+    """Play all episodes once, into the files that are wanted; both are begun first, so that a bad place is said at once."""
+    show = session.show
+    episodes = [Moments(f"{show.look.episode} {seed.track}", show) for seed in seeds]
+    board, film, unfinished = Board(title, show), None, None
     with Progress(None, len(seeds) * max_frames, unit="frame") as progress, contextlib.ExitStack() as files:
         if sheet:
             unfinished = files.enter_context(atomic_path(sheet))
         if video:
             from wm_mpi.viewer.mp4 import Film  # loads PyAV
 
-            film = files.enter_context(Film(video, SIZE, FRAMES_PER_SECOND))
-        for moments, sight in drive(car, seeds, episodes, progress, max_frames):
+            film = files.enter_context(Film(video, board.size, show.look.fps))
+        for moments, sight in play(session, seeds, episodes, progress, max_frames):
             moments.add(sight)
             if film:
-                film.add(board.draw(sight, moments.title), REST_FRAMES if sight.ended else 1)
+                film.add(board.draw(sight, moments.title), REST_SECONDS * show.look.fps if sight.ended else 1)
         if unfinished:
-            contact_sheet(title, episodes).save(unfinished, "PNG", optimize=True)
+            contact_sheet(title, episodes, show).save(unfinished, "PNG", optimize=True)
     print(f"finished: {' and '.join(str(path) for path in (video, sheet) if path)}")
 
 
-def drive(car: Drive, seeds: list[EpisodeSeed], episodes: list[Moments], progress: Progress,
-          max_frames: int) -> Iterator[tuple[Moments, Sight]]:
+def play(session: Session, seeds: list[EpisodeSeed], episodes: list[Moments], progress: Progress,
+         max_frames: int) -> Iterator[tuple[Moments, Sight]]:
     """Every sight of every episode, with what its moments are kept in."""
     for seed, moments in zip(seeds, episodes, strict=True):
-        sight = car.reset(seed)
+        sight = session.reset(seed)
         while True:
             yield moments, sight
             if sight.ended:
                 break
-            sight = car.step()
+            sight = session.step()
             progress.advance()
         progress.advance(max_frames - sight.frame)
         progress.line(f"{moments.title}: {sight.total:.1f} points in {sight.frame} frames{', lap' if sight.lap else ''}")

@@ -347,9 +347,9 @@ class EvaluateConfig(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WatchConfig(Command):
-    """Watch the champion of a run drive its test tracks: as a film (no display needed), in a browser, or in a window.
+    """Watch the champion of a run play its test episodes: as a film (no display needed), in a browser, or in a window.
 
-    Beside the road stand the frame that V is shown, what V keeps of it, and what M expected before. Without --video,
+    Beside the game stand the frame that V is shown, what V keeps of it, and what M expected before. Without --video,
     --sheet, --serve or --window both a film and a sheet are written, watch.mp4 and watch.png in the run's directory.
     """
 
@@ -358,11 +358,11 @@ class WatchConfig(Command):
     run: Out = SHIPPED
     """Directory of the es run, or the name of a champion that comes with the package."""
     video: Annotated[str | None, tyro.conf.arg(metavar="FILE.mp4")] = None
-    """Write a film (H.264, 50 frames per second, which is real time) of all episodes."""
+    """Write a film (H.264, in real time: 50 frames per second for CarRacing) of all episodes."""
     sheet: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Write one picture of moments of all episodes."""
     serve: Annotated[int | None, tyro.conf.arg(metavar="PORT")] = None
-    """Serve a page to browsers on this port (0: a free one): watch each new champion, drive, and dream."""
+    """Serve a page to browsers on this port (0: a free one): watch each new champion, play yourself, and dream."""
     host: str = "127.0.0.1"
     """Address to serve on; 0.0.0.0 lets in whoever can reach this machine."""
     origin: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="URL")] = ()
@@ -371,15 +371,16 @@ class WatchConfig(Command):
     prefix: str = "/"
     """Path under which a proxy serves the page, if it passes the whole path on, such as /user/me/proxy/absolute/8000/."""
     window: bool = False
-    """Open a window: space pauses, the arrow keys drive, n begins the next track, q quits."""
+    """Open a window: space pauses, the arrow keys play (CarRacing and Doom), n begins the next episode, q quits."""
     episodes: int = 1
     """Test episodes (count)."""
     tracks: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
-    """Drive exactly the tracks of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
+    """Play exactly the episodes of reset(seed=A) ... reset(seed=B-1) instead of the test stream's --episodes."""
     dream: bool = False
-    """Drive in M's dream of these tracks, which begins with their real first frame."""
-    temperature: float = 1.0
-    """Temperature of M's draws in a dream (above 0): below 1 the likely is favoured, above 1 the unlikely."""
+    """Play in M's dream: that of --env dream; for CarRacing trained on the road, one that begins with a real first frame."""
+    temperature: float | None = None
+    """Temperature of M's draws in a dream (above 0; default: the run's own, else 1): below 1 the likely is favoured, above 1
+    the unlikely."""
     world: str | None = None
     """Directory of the world, if it is not where the run found it."""
     max_frames: int | None = None

@@ -69,6 +69,15 @@ class Control:
         """Numbers in an action."""
         return len(self.outputs)
 
+    @property
+    def bounds(self) -> tuple[list[float], list[float]]:
+        """The least and the greatest number that each of an action's may be."""
+        if self.kind == "squash":
+            return ([max(each.offset - each.scale, each.lowest) for each in self.outputs],
+                    [each.offset + each.scale for each in self.outputs])
+        low, high = (-np.inf, np.inf) if self.kind == "plain" else (0.0, 1.0)
+        return [low] * self.actions, [high] * self.actions
+
     def seen(self, latents: int, hidden: int) -> int:
         """How many features C sees."""
         return sum(latents if name == "z" else hidden for name in self.features)

@@ -19,6 +19,7 @@ class Rules(TypedDict):
     env_id: str
     max_frames: int
     lap_complete_percent: float
+    temperature: NotRequired[float | None]
 
 
 class Shown(TypedDict):
@@ -49,6 +50,7 @@ class Settings(TypedDict):
     hidden: NotRequired[int | None]
     temperature: NotRequired[float | None]
     stop_at: NotRequired[float | None]
+    validate_in: NotRequired[str | None]
 
 
 class Collected(TypedDict):
@@ -135,6 +137,8 @@ class Shapes(TypedDict):
     """Sizes of a world."""
 
     parameters: int
+    latents: NotRequired[int]
+    hidden: NotRequired[int]
 
 
 class MadeBy(TypedDict):

@@ -12,11 +12,12 @@ from gymnasium.vector import VectorEnv
 from wm_mpi import __version__
 from wm_mpi.envs.display import display
 from wm_mpi.envs.frame import PolicyFrames, policy_frame
-from wm_mpi.envs.games import DREAM, Game, Rules, family, game_of, solved_at
+from wm_mpi.envs.games import DREAM, GAMES, Game, Rules, family, game_of, solved_at, told_of
+from wm_mpi.envs.look import Look, Pictured
 from wm_mpi.envs.one_by_one import OneByOne
 
-__all__ = ["DREAM", "EnvSpec", "Game", "display", "family", "game_of", "make_env", "policy_frame",
-           "settled", "solved_at"]
+__all__ = ["DREAM", "GAMES", "EnvSpec", "Game", "Look", "display", "family", "game_of", "make_env", "make_pictured",
+           "policy_frame", "settled", "solved_at", "told_of"]
 
 
 @dataclass(frozen=True)
@@ -92,3 +93,23 @@ def make_env(spec: EnvSpec, width: int) -> VectorEnv:
         return PolicyFrames(env, game.frames[spec.frame]) if spec.pictures and spec.frame else env
 
     return OneByOne([make] * width)
+
+
+def make_pictured(spec: EnvSpec, size: tuple[int, int]) -> VectorEnv:
+    """One environment as ``make_env`` makes it, played by the same rules, whose ``render()`` gives a picture.
+
+    Args:
+        spec: which, and its rules.
+        size: width and height of the picture, where the game draws at any size; else it has its own.
+
+    Raises:
+        UserError: see ``make_env``.
+    """
+    game, rules = spec.game, Rules(spec.max_frames, spec.lap_complete_percent, spec.frame)
+    if game.vector is not None:
+        env: Any = game.vector(rules, 1, spec.frame)
+        env.render_mode, env.render_size = "rgb_array", size
+        return env
+    one = gymnasium.wrappers.TimeLimit((game.drawn or game.make)(rules), spec.max_frames)
+    pictured = Pictured(one, spec.name)
+    return OneByOne([lambda: PolicyFrames(pictured, game.frames[spec.frame]) if spec.pictures and spec.frame else pictured])

@@ -6,7 +6,7 @@ straight to C.
 
 import functools
 import importlib
-import math
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -21,8 +21,9 @@ from wm_mpi.core.controller import CAR, Control, Output
 from wm_mpi.core.errors import UserError
 from wm_mpi.envs import carracing, doom, toy
 from wm_mpi.envs.frame import CUTS, PUBLISHED, Cut, stretch
+from wm_mpi.envs.look import Look
 
-RANDOM_ACTION = Output(1.0, 0.0, -math.inf)
+RANDOM_ACTION = Output(1.0, 0.0, -1.0)
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,14 @@ class Game:
     """One environment, without a time limit."""
     control: Control
     """C's outputs, what they mean to the game, and so what M is told."""
+    look: Look
+    """What people are told of it."""
+    drawn: Callable[[Rules], gymnasium.Env] | None = None
+    """The same environment made to be looked at, where that takes another one: ``make`` need not be able to draw."""
     frames: Mapping[str, Cut] = field(default_factory=dict)
     """What V may see: names, and how frames are cut out of pictures. The first is the default; none: vectors."""
+    shape: tuple[int, int] = (0, 0)
+    """Height and width of its pictures."""
     vector: Callable[[Rules, int, str | None], VectorEnv] | None = None
     """Many environments at once, where there is something better than one after the other."""
     observations: int = 0
@@ -74,6 +81,10 @@ class Game:
         """Whether it shows pictures, so that C acts through V and M."""
         return bool(self.frames)
 
+    def share(self, frame: str) -> float:
+        """How much of the height of its pictures V sees."""
+        return self.frames[frame].rows / self.frames[frame].height
+
     @property
     def frame(self) -> str | None:
         """What V sees unless told otherwise."""
@@ -88,21 +99,27 @@ def _fast(rules: Rules, width: int, frame: str | None) -> VectorEnv:
 
 def _car(identity: Callable[[], str], make: Callable[[float], gymnasium.Env],
          vector: Callable[[Rules, int, str | None], VectorEnv] | None = None) -> Game:
-    return Game(identity, lambda rules: make(rules.lap_complete_percent), Control(CAR), CUTS, vector,
-                dream_safe_frames=50, solved=(900.0, 100), smooth=True)
+    return Game(identity, lambda rules: make(rules.lap_complete_percent), Control(CAR), CAR_LOOK, frames=CUTS,
+                shape=(96, 96), vector=vector, dream_safe_frames=50, solved=(900.0, 100), smooth=True)
+
+
+CAR_LOOK = Look("CarRacing", "drive", "the road", "track", laps=True, outputs=("steer", "gas", "brake"),
+                grip=(0.1, 0.1, 0.2), aspect=1.5)
+DOOM_LOOK = Look("Doom's Take Cover", outputs=("step",), meanings=("left", "none", "right"), grip=(2.0,), fps=35)
 
 
 GAMES: dict[str, Game] = {
     "fast": _car(carracing.fast_id, carracing.make_gymnasium, _fast),
     "gymnasium": _car(carracing.gymnasium_id, carracing.make_gymnasium),
     "gym": _car(carracing.gym_id, carracing.make_gym),
-    "toy": Game(toy.toy_id, lambda rules: toy.Toy(), Control(CAR, "plain"), observations=toy.OBSERVATIONS),
+    "toy": Game(toy.toy_id, lambda rules: toy.Toy(), Control(CAR, "plain"),
+                Look("The toy environment", episode="track", laps=True), observations=toy.OBSERVATIONS),
     "doom": Game(doom.doom_id, lambda rules: doom.TakeCover(large=rules.frame == PUBLISHED),
-                 Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False),
-                 {"view": Cut(doom.SHOWN_ROWS, doom.HEIGHT),
-                  PUBLISHED: Cut(doom.LARGE * doom.SHOWN_ROWS, doom.LARGE * doom.HEIGHT, stretch)},
-                 latents=64, hidden=512, max_frames=2100, dropped_frames=100, ending_weight=10.0, dream_reward=1.0,
-                 solved=(750.0, 100))}
+                 Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False), DOOM_LOOK,
+                 frames={"view": Cut(doom.SHOWN_ROWS, doom.HEIGHT),
+                         PUBLISHED: Cut(doom.LARGE * doom.SHOWN_ROWS, doom.LARGE * doom.HEIGHT, stretch)},
+                 shape=(doom.HEIGHT, doom.WIDTH), latents=64, hidden=512, max_frames=2100, dropped_frames=100,
+                 ending_weight=10.0, dream_reward=1.0, solved=(750.0, 100))}
 """Games that come with the package, by the names of --env; ``fast`` is what --env carracing means."""
 
 
@@ -115,6 +132,11 @@ CARS = ("fast", "gymnasium", "gym")
 def family(name: str) -> str:
     """The game that an environment's name stands for, whoever makes it."""
     return "carracing" if name in CARS else name
+
+
+def told_of(name: str) -> Look:
+    """``Game.look`` as far as it is known without making an environment."""
+    return GAMES[name].look if name in GAMES else Look(name)
 
 
 def solved_at(name: str) -> tuple[float, int] | None:
@@ -135,13 +157,15 @@ def game_of(name: str) -> Game:
     if name in GAMES:
         return GAMES[name]
     env = _make(name)
-    seen, acted = env.observation_space, env.action_space
+    seen, acted, look = env.observation_space, env.action_space, _look_of(name, env)
+    draws = "rgb_array" in (env.metadata.get("render_modes") or ())
     env.close()
     control = _control_of(name, acted)
-    game = Game(lambda: _identity(name), lambda rules: Acted(_make(name), control), control, max_frames=_longest(name),
-                solved=solved_at(name))
+    game = Game(lambda: _identity(name), lambda rules: Acted(_make(name), control), control, look,
+                (lambda rules: Acted(_make(name, drawn=True), control)) if draws else None,
+                max_frames=_longest(name), solved=solved_at(name))
     if isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and len(seen.shape) == 3 and seen.shape[2] == 3:
-        return replace(game, frames={"picture": Cut(seen.shape[0], seen.shape[0])})
+        return replace(game, frames={"picture": Cut(seen.shape[0], seen.shape[0])}, shape=(seen.shape[0], seen.shape[1]))
     if isinstance(seen, spaces.Box) and len(seen.shape) == 1:
         return replace(game, observations=seen.shape[0])
     raise UserError(f"--env {name} shows {seen}: C sees colour pictures (uint8, height x width x 3) or vectors (a Box of "
@@ -154,8 +178,14 @@ def _longest(name: str) -> int:
     return (spec and spec.max_episode_steps) or Game.max_frames
 
 
-def _make(name: str) -> gymnasium.Env:
-    """An environment of Gymnasium's registry, without its time limit, or of a class of the user's.
+def _look_of(name: str, env: gymnasium.Env) -> Look:
+    """What an environment tells of itself: its pace, and its actions where they have names (Atari's do)."""
+    meanings: Any = getattr(env.unwrapped, "get_action_meanings", tuple)()
+    return Look(name, outputs=tuple(str(each).lower() for each in meanings), fps=int(env.metadata.get("render_fps") or 30))
+
+
+def _make(name: str, drawn: bool = False) -> gymnasium.Env:
+    """An environment of Gymnasium's registry, without its time limit, or of a class of the user's; ``drawn`` if it can be.
 
     Raises:
         UserError: it is neither.
@@ -165,15 +195,17 @@ def _make(name: str) -> gymnasium.Env:
             gymnasium.register_envs(importlib.import_module("ale_py"))
         except ImportError:
             raise UserError(f"--env {name} cannot be used here: pip install 'wm_mpi[atari]'") from None
+    options: dict[str, Any] = {"render_mode": "rgb_array"} if drawn else {}
     module, _, rest = name.partition(":")
     if rest and "-v" not in rest:
         try:
-            return getattr(importlib.import_module(module), rest)()
+            made = getattr(importlib.import_module(module), rest)
+            return made(**options if "render_mode" in inspect.signature(made).parameters else {})
         except (ImportError, AttributeError) as error:
             raise UserError(f"--env {name} cannot be used here ({error}): it must be package.module:Class, and importable") \
                 from None
     try:
-        return gymnasium.make(name, max_episode_steps=-1)
+        return gymnasium.make(name, max_episode_steps=-1, **options)
     except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"--env {name} cannot be used here ({str(error).splitlines()[0]}): give one of "
                         f"carracing, {', '.join(each for each in GAMES if each != 'fast')}, an id of Gymnasium, or "

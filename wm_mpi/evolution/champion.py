@@ -52,19 +52,6 @@ class Trained(NamedTuple):
         return self.world
 
 
-def car_world(trained: Trained) -> str:
-    """The world of a champion that drives a car, which is all that films, windows and pages show.
-
-    Raises:
-        UserError: another game's.
-    """
-    world = trained.in_world("no pictures: give the run of a world")
-    if family(game := played_in(load_manifest(Path(world)))) != "carracing":
-        raise UserError(f"{trained.run.path} plays {game}; films, windows and pages show CarRacing only: judge it with "
-                        "evaluate")
-    return world
-
-
 def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int | None, lap_complete_percent: float | None,
                  deterministic: bool | None) -> Trained:
     """The champion of the run directory ``run``; whatever is None is taken as the run had it.

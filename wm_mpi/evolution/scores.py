@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.seeding import EpisodeSeed, generator
-from wm_mpi.envs import EnvSpec, family, solved_at
+from wm_mpi.envs import EnvSpec, solved_at, told_of
 from wm_mpi.rollout.worker import Played
 
 FEWEST_TRACKS = 10
@@ -70,10 +70,10 @@ def bootstrap_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 def describe(result: Result) -> str:
     """The lines that people read of one result."""
     env, tracks = result["env"], len(result["returns"])
-    tracked = family(env["env"]) in ("carracing", "toy")
-    what, laps = ("track", f"; {result['laps']:.0%} of laps completed") if tracked else ("episode", "")
-    rule = f"lap at {env['lap_complete_percent']:.0%} of tiles, " if tracked else ""
-    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test {what}{'s' * (tracks > 1)} "
+    look = told_of(env["env"])
+    laps = f"; {result['laps']:.0%} of laps completed" if look.laps else ""
+    rule = f"lap at {env['lap_complete_percent']:.0%} of tiles, " if look.laps else ""
+    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test {look.episode}{'s' * (tracks > 1)} "
             f"(95 % interval of the mean {interval_in_words(result)}; min {result['min']:.1f}, "
             f"median {result['median']:.1f}, max {result['max']:.1f}{laps})\n"
             f"{result['what']}, {env['env_id']}, {rule}at most {env['max_frames']} frames{solved(result)}")
@@ -82,7 +82,7 @@ def describe(result: Result) -> str:
 def interval_in_words(result: Mapping[str, Any]) -> str:
     """From where to where it reaches, or why there is none; earlier versions recorded one of any number of tracks."""
     if len(result["returns"]) < FEWEST_TRACKS:
-        return NOT_GIVEN
+        return NOT_GIVEN.replace("track", told_of(result["env"]["env"]).episode)
     low, high = result["interval"]
     return f"{low:.1f} to {high:.1f}"
 
@@ -92,7 +92,7 @@ def solved(result: Result) -> str:
     if (mark_at := solved_at(result["env"]["env"])) is None:
         return ""
     mean, tracks = mark_at
-    mark = f"a mean of at least {mean:.0f} over at least {tracks} tracks"
+    mark = f"a mean of at least {mean:.0f} over at least {tracks} {told_of(result['env']['env']).episode}s"
     if result["solved"]:
         return f"\nsolved: {mark}" + (
             "" if result["interval"][0] >= mean else f", though the interval reaches below {mean:.0f}")

@@ -15,12 +15,15 @@ from wm_mpi.core.progress import Progress
 from wm_mpi.core.schema import Champion, Evaluation
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
+from wm_mpi.envs import game_of
 from wm_mpi.reporting.run_data import RunData
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
+from wm_mpi.viewer.drawing import fitted
+from wm_mpi.viewer.episode import Session, Show, Sight
+from wm_mpi.viewer.session import Part, open_session
 
 Picture = npt.NDArray[np.uint8]
-EVERY = 5
-"""Of a drive's 50 frames per second, every so many-th is in its film."""
+PACE = 10
+"""Pictures per second of a film, nearly: CarRacing's has every fifth frame."""
 QUALITY = 40
 """Of the films' WebP pictures (0 to 100): about 2 kB each."""
 TEMPERATURES = (0.1, 0.5, 1.0, 1.3)
@@ -31,7 +34,7 @@ APART = 15
 GAP = 4
 """Between pictures that stand side by side (pixels)."""
 OPENING = 50
-"""At first the road is drawn from far above (frames)."""
+"""At first a car's road is drawn from far above (frames)."""
 PLAIN = 128
 """The grey of the gaps, which is neither the light page's nor the dark one's."""
 
@@ -77,56 +80,72 @@ class Footage:
 
 
 def make_footage(data: RunData, films: int) -> Footage | None:
-    """``films`` of the worst tracks and as many of the best, and what V and M make of them; None where there is no car."""
-    if films == 0 or data.world.path is None or not data.champion or data.toy:
+    """``films`` of the worst tracks and as many of the best, and what V and M make of them; None where nobody plays."""
+    gone = data.world.path is None and data.config["world"] is not None
+    if films == 0 or gone or not data.champion:
         return None
     try:
         return played(data, films)
-    except UserError as error:  # a world of before, without V's decoder: the rest of the report is none the worse for it
+    except UserError as error:  # no picture, or a world without V's decoder: the rest is none the worse for it
         return Footage(missing=str(error))
 
 
 def played(data: RunData, films: int) -> Footage:
     """Films, strips and dreams; some seconds each, with a bar."""
-    assert data.world.path is not None
-    parameters = load_arrays(data.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
-    judged, width = judgement(data), data.config["width"]
-    rules = data.config if judged is None else judged["env"]
-    deterministic = (judged or data.config)["deterministic"]
-    width = width if judged is None else judged.get("width", width)
-    drive, dream = (kind(str(data.world.path), parameters, deterministic, rules["max_frames"],
-                         rules["lap_complete_percent"], width) for kind in (Drive, DreamDrive))
-    assert isinstance(dream, DreamDrive)
+    part = part_of(data)
+    session, temperatures = open_session(part), sorted({*TEMPERATURES, part.temperature})
     first, chosen, screened = episode_seed(data.config["seed"], Stream.TEST, 0, 0), takes(data, films), []
-    with Progress(None, len(chosen) + 1 + len(TEMPERATURES), unit="film") as progress:
+    strips = 0 if part.world is None else 1 + len(temperatures)
+    with Progress(None, len(chosen) + strips, unit="film") as progress:
         for take in chosen:
-            screened.append(film(drive, take))
+            screened.append(film(session, take))
             progress.advance()
-        understood = understanding(drive, first)
+        if part.world is None:
+            return Footage(films=screened)
+        understood = understanding(session, first, OPENING if data.car else 0)
         progress.advance()
-        dreamt = dreams(dream, first, progress)
+        dreamt = dreams(open_session(part, dream=True), temperatures, first, progress)
     return Footage(
         films=screened, understood=understood, dreams=dreamt,
-        dreaming=f"The champion drives inside M, from a real first frame on; every {APART}th frame. The higher the "
-                 "temperature, the less likely are the futures that M draws.")
+        dreaming=f"The champion {data.look.verb}s inside M, from a real first frame on; every {APART}th frame. The higher "
+                 "the temperature, the less likely are the futures that M draws."
+                 + (f" C was trained at {part.temperature:g}." if data.dreamt else ""))
+
+
+def part_of(data: RunData) -> Part:
+    """The champion as it was judged last."""
+    config, judged = data.config, judgement(data)
+    parameters = load_arrays(data.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
+    rules = config if judged is None else judged["env"]
+    longest = game_of(data.game).max_frames if data.dreamt and judged is None else rules["max_frames"]
+    width = config["width"] if judged is None else judged.get("width", config["width"])
+    return Part(
+        engine(data), None if data.world.path is None else str(data.world.path), parameters,
+        (judged or config)["deterministic"], longest, rules["lap_complete_percent"], width, config.get("hidden") or 0,
+        config.get("temperature") or 1.0, in_latents=data.dreamt or not data.car)
+
+
+def engine(data: RunData) -> str:
+    """Where films are made, by the name of --env: cars drive in our engine."""
+    return "fast" if data.car else data.game
 
 
 def judgement(data: RunData) -> Evaluation | None:
-    """The newest evaluation in our engine, where a drive is the same again."""
-    return next((row for row in reversed(data.judged) if row["env"]["env"] == "fast"), None)
+    """The newest evaluation where films are made, so that an episode is the same again."""
+    return next((row for row in reversed(data.judged) if row["env"]["env"] == engine(data)), None)
 
 
 def takes(data: RunData, films: int) -> list[Take]:
-    """The worst and the best tracks of the newest evaluation in our engine; without one, the first test track."""
-    judged, seed = judgement(data), data.config["seed"]
+    """The worst and the best episodes of the newest evaluation; without one, the first test episode."""
+    judged, seed, one = judgement(data), data.config["seed"], data.look.episode
     if judged is None:
-        return [Take(episode_seed(seed, Stream.TEST, 0, 0), "the first test track (the worst and best, once evaluated)")]
+        return [Take(episode_seed(seed, Stream.TEST, 0, 0), f"the first test {one} (the worst and best, once evaluated)")]
     returns, tracks = judged["returns"], judged["tracks"]
     order = [int(number) for number in np.argsort(returns, kind="stable")]
     films = min(films, (len(order) + 1) // 2)
     names = {number: "worst" for number in order[:films]} | {number: "best" for number in order[::-1][:films]}
     return [Take(seed_of(seed, number, tracks[number]),
-                 f"{name} of {len(order)}: track {tracks[number]}, {returns[number]:.1f} points when evaluated")
+                 f"{name} of {len(order)}: {one} {tracks[number]}, {returns[number]:.1f} points when evaluated")
             for number, name in names.items()]
 
 
@@ -136,7 +155,7 @@ def seed_of(run_seed: int, number: int, track: int) -> EpisodeSeed:
     return streamed if streamed.track == track else track_seed(run_seed, track)
 
 
-def drives(car: Drive | DreamDrive, seed: EpisodeSeed) -> Iterator[Sight]:
+def watched(car: Session, seed: EpisodeSeed) -> Iterator[Sight]:
     """Everything that is to be seen of an episode."""
     sight = car.reset(seed)
     yield sight
@@ -145,37 +164,45 @@ def drives(car: Drive | DreamDrive, seed: EpisodeSeed) -> Iterator[Sight]:
         yield sight
 
 
-def film(car: Drive, take: Take) -> Film:
+def film(car: Session, take: Take) -> Film:
     """An episode as a film."""
-    pictures, last = [], None
-    for number, last in enumerate(drives(car, take.seed)):
-        if number % EVERY == 0 or last.ended:
-            pictures.append(Image.fromarray(scene_of(last)))
+    pictures, last, look = [], None, car.show.look
+    every = max(1, round(look.fps / PACE))
+    for number, last in enumerate(watched(car, take.seed)):
+        if number % every == 0 or last.ended:
+            pictures.append(Image.fromarray(scene_of(last, car.show)))
     assert last is not None
     ended = f"{last.total:.1f} points in {last.frame} frames{', lap completed' if last.lap else ''}"
-    return Film(moving=webp(pictures), still=webp(pictures[len(pictures) // 3:][:1]),
-                words=f"Film of the car on {take.title}: {ended}", caption=f"{take.title}; in this drive {ended}",
+    return Film(moving=webp(pictures, 1000 * every // look.fps), still=webp(pictures[len(pictures) // 3:][:1]),
+                words=f"Film of {look.title}, {take.title}: {ended}", caption=f"{take.title}; in this {look.turn} {ended}",
                 width=pictures[0].width, height=pictures[0].height)
 
 
-def scene_of(sight: Sight) -> Picture:
-    """The road at half its size, and beside it what is seen, what is kept of it, and what was expected."""
-    road = sight.road.reshape(200, 2, 300, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
-    return row_of([road, column_of([sight.seen, sight.reconstructed, sight.predicted])])
+def scene_of(sight: Sight, show: Show) -> Picture:
+    """The game at most 300 pixels wide and 200 high, and beside it the views."""
+    if sight.road.shape == (400, 600, 3):
+        road = sight.road.reshape(200, 2, 300, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
+    else:
+        road = np.asarray(fitted(sight.road, 300, 200))
+    if not show.views:
+        return road
+    ground = np.full((200, road.shape[1], 3), PLAIN, np.uint8)
+    ground[:len(road)] = road
+    return row_of([ground, column_of([getattr(sight, name) for name, _ in show.views])])
 
 
-def webp(pictures: Sequence[Image.Image]) -> str:
-    """Pictures as an endless film at the speed of life, or one as a still, in a data URI."""
+def webp(pictures: Sequence[Image.Image], pause: int = 0) -> str:
+    """Pictures as an endless film with so long a pause between two (ms), or one as a still, in a data URI."""
     stream = io.BytesIO()
-    pictures[0].save(stream, "WEBP", save_all=len(pictures) > 1, append_images=pictures[1:], duration=20 * EVERY, loop=0,
+    pictures[0].save(stream, "WEBP", save_all=len(pictures) > 1, append_images=pictures[1:], duration=pause, loop=0,
                      quality=QUALITY, method=4)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def strip(car: Drive | DreamDrive, seed: EpisodeSeed, first: int) -> list[Sight]:
+def strip(car: Session, seed: EpisodeSeed, first: int) -> list[Sight]:
     """Some moments of an episode from frame ``first`` on, evenly apart; fewer where it ends before."""
     moments = []
-    for number, sight in enumerate(drives(car, seed)):
+    for number, sight in enumerate(watched(car, seed)):
         if number >= first and (number - first) % APART == 0:
             moments.append(sight)
         if len(moments) == MOMENTS:
@@ -183,19 +210,19 @@ def strip(car: Drive | DreamDrive, seed: EpisodeSeed, first: int) -> list[Sight]
     return moments
 
 
-def understanding(car: Drive, seed: EpisodeSeed) -> Strip:
+def understanding(car: Session, seed: EpisodeSeed, first: int) -> Strip:
     """Frames above V's reconstructions above M's predictions."""
-    moments = strip(car, seed, OPENING)
+    moments = strip(car, seed, first)
     rows = [row_of([getattr(sight, name) for sight in moments]) for name in ("seen", "reconstructed", "predicted")]
-    return Strip(png(column_of(rows)), f"{len(moments)} moments of a drive in three rows.",
-                 f"Every {APART}th frame of the first test track, from frame {OPENING} on: seen (above), reconstructed "
-                 "by V, predicted by M.")
+    return Strip(png(column_of(rows)), f"{len(moments)} moments in three rows.",
+                 f"Every {APART}th frame of the first test {car.show.look.episode}, from frame {first} on: seen (above), "
+                 "reconstructed by V, predicted by M.")
 
 
-def dreams(car: DreamDrive, seed: EpisodeSeed, progress: Progress) -> list[Strip]:
+def dreams(car: Session, temperatures: Sequence[float], seed: EpisodeSeed, progress: Progress) -> list[Strip]:
     """One start dreamt on at several temperatures: how sure M is of what it makes up."""
     strips = []
-    for temperature in TEMPERATURES:
+    for temperature in temperatures:
         car.temperature = temperature
         moments = strip(car, seed, 0)
         end = "" if len(moments) == MOMENTS else "; then the dream ended"

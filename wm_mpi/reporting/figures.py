@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.schema import Epoch, Evaluation, Generation
-from wm_mpi.envs import solved_at
+from wm_mpi.envs import solved_at, told_of
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Figure, Kind, Mark, axis, compact
-from wm_mpi.reporting.run_data import Latents, RunData, published
+from wm_mpi.reporting.run_data import Latents, RunData, published, scores_of
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""
@@ -33,10 +33,9 @@ def paper_until(frames: float) -> dict[str, npt.NDArray[np.float64]]:
 
 def learning(data: RunData) -> list[Figure]:
     """Returns against frames and generations with the published curve; for a long run also a close-up of its later part."""
-    paper = paper_until(0 if data.toy else 1.04 * data.rows[-1]["frames_total"])
-    caption = ("Blue: mean of the population, with a band of one standard deviation between candidates. Green: its best "
-               "candidate. Orange: the mean solution on validation tracks, which choose the champion.")
-    if not data.toy:
+    paper = paper_until(1.04 * data.rows[-1]["frames_total"] if data.compared else 0)
+    caption = explained(data)
+    if data.compared:
         caption += (" Grey: the run that the paper's authors published, at equal frames (dots: their validation over 1,024 "
                     "episodes, in CarRacing-v0, whose lap ends at all tiles)."
                     if len(paper["frames"]) else f" The published run of the paper's authors has no place here: its first "
@@ -48,6 +47,34 @@ def learning(data: RunData) -> list[Figure]:
     return [whole, Figure(returns(data, paper, len(data.rows) // 4),
                           "The same from the end of the first quarter on, at a larger scale; lines are running means over "
                           f"{window(data)} generations.")]
+
+
+def explained(data: RunData) -> str:
+    """What the colours of a learning curve stand for."""
+    spread = "with a band of one standard deviation between candidates."
+    episodes = f"validation {data.look.episode}s, which choose the champion."
+    if not data.dreamt:
+        said = f"Blue: mean of the population, {spread} Green: its best candidate. Orange: the mean solution on {episodes}"
+    elif not data.real:
+        said = (f"All in M's dream. Blue: mean of the population, {spread} Green: its best candidate. Orange: the mean "
+                f"solution on {episodes}")
+    else:
+        said = (f"Blue: mean of the population in M's dream, {spread} Green: its best candidate there. Orange: the mean "
+                f"solution in the real game, on {episodes} Where blue rises and orange does not, C cheats its dream.")
+    lines = references(data)
+    if lines:
+        said += f" Grey, dotted: {'; '.join(words for _, _, words in lines)}; all in the real game."
+    return said
+
+
+def references(data: RunData) -> list[tuple[str, float, str]]:
+    """Returns to compare those of the real game with, where there is no published curve: label, value (points), words."""
+    if data.compared:
+        return []
+    solved = data.solved
+    lines = [] if solved is None else [("solved", solved, f"what counts as solved, {solved:g}")]
+    return lines + [(each.label, each.mean, f"{each.what}, {each.mean:g} ± {each.std:g}")
+                    for each in scores_of(data.game)]
 
 
 def window(data: RunData) -> int:
@@ -66,16 +93,20 @@ def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int
         mean, spread, best, paper["mean"] = (smooth(each, window(data)) for each in (mean, spread, best, paper["mean"]))
     checked = np.isfinite(paper["validation"])
     x = axis("frames played in training", [frames], compact, floor=0 if first == 0 else frames[0])
-    y = axis("return (points)", [mean - spread, mean + spread, best, judged, paper["mean"]], compact, 6)
-    marks = [Mark("band", "run", frames, mean + spread, low=mean - spread),
-             Mark("thin", "best", frames, best, "best"), Mark("line", "run", frames, mean, "mean"),
+    y = axis("return (points)", [mean - spread, mean + spread, best, judged, paper["mean"],
+                                 [value for _, value, _ in references(data)]], compact, 6)
+    names = ("dream mean", "dream best", "real game") if data.real else ("mean", "best", "validation")
+    marks = [*(Mark("dashed", "paper", [x.low, x.high], [value, value], label) for label, value, _ in references(data)),
+             Mark("band", "run", frames, mean + spread, low=mean - spread),
+             Mark("thin", "best", frames, best, names[1]), Mark("line", "run", frames, mean, names[0]),
              Mark("thin", "paper", paper["frames"], paper["mean"], "paper"),
              Mark("dots", "paper", paper["frames"][checked], paper["validation"][checked]),
-             Mark("thin", "check", at, judged), Mark("dots", "check", at, judged, "validation")]
+             Mark("thin", "check", at, judged), Mark("dots", "check", at, judged, names[2])]
     rows = data.rows[first:]
-    said = (f"Returns in generations {rows[0]['generation']} to {rows[-1]['generation']}: the population's mean went from "
-            f"{mean[0]:.0f} to {mean[-1]:.0f}, its best candidate from {best[0]:.0f} to {best[-1]:.0f}"
-            + (f"; the best validation mean is {max(judged):.0f}." if judged else "; no validation so far."))
+    where, there = " in M's dream" * data.dreamt, " in the real game" * data.real
+    said = (f"Returns in generations {rows[0]['generation']} to {rows[-1]['generation']}: the population's mean{where} went "
+            f"from {mean[0]:.0f} to {mean[-1]:.0f}, its best candidate from {best[0]:.0f} to {best[-1]:.0f}"
+            + (f"; the best validation mean{there} is {max(judged):.0f}." if judged else "; no validation so far."))
     return Chart(marks, x, y, said, generation_ticks(rows), 22)
 
 
@@ -102,7 +133,8 @@ def histogram(row: Evaluation, name: str) -> Figure:
     step = edges[1] - edges[0]
     counts = np.histogram(returns, edges)[0]
     x = axis("return (points)", [edges], compact)
-    y = axis("tracks", [counts], lambda value: f"{value:.0f}", int(min(5, counts.max() + 1)), floor=0)
+    episodes = f"{told_of(row['env']['env']).episode}s"
+    y = axis(episodes, [counts], lambda value: f"{value:.0f}", int(min(5, counts.max() + 1)), floor=0)
     marks = [Mark("bars", "run", edges[:-1] + 0.04 * step, counts, low=edges[1:] - 0.04 * step),
              Mark("rule", "check", mean, label=f"mean {mean:.0f}")]
     solved, _ = solved_at(row["env"]["env"]) or (np.inf, 0)
@@ -111,8 +143,8 @@ def histogram(row: Evaluation, name: str) -> Figure:
     said = (f"Histogram of {len(returns)} returns in {name}, from {returns.min():.0f} to {returns.max():.0f}, "
             f"mean {mean:.1f}.")
     return Figure(Chart(marks, x, y, said, height=12, bare=True),
-                  f"{name}: {mean:.1f} ± {row['std']:.1f} over {len(returns)} test tracks, "
-                  f"95 % interval of the mean {interval_in_words(row)}", f"{len(returns)} test tracks, mean {mean:.1f}")
+                  f"{name}: {mean:.1f} ± {row['std']:.1f} over {len(returns)} test {episodes}, "
+                  f"95 % interval of the mean {interval_in_words(row)}", f"{len(returns)} test {episodes}, mean {mean:.1f}")
 
 
 def bins(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -12,12 +12,13 @@ import numpy as np
 from markupsafe import Markup
 
 from wm_mpi import __version__
+from wm_mpi.core.schema import Evaluation
 from wm_mpi.core.terminal import quoted
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting import figures
 from wm_mpi.reporting.charts import Figure
 from wm_mpi.reporting.clips import Footage
-from wm_mpi.reporting.run_data import RunData, WorldData
+from wm_mpi.reporting.run_data import RunData, WorldData, scores_of
 from wm_mpi.reporting.summary import glance, headline, title
 from wm_mpi.reporting.svg import draw
 
@@ -41,6 +42,7 @@ def make_page(data: RunData, footage: Footage | None = None) -> str:
     return environment.from_string(_read("report.html")).render(
         data=data, footage=footage, draw=draw, style=Markup(_read("report.css")), name=title(data), headline=headline(data),
         tiles=glance(data) if begun else [], learning=figures.learning(data) if begun else [], validations=validations(data),
+        scores=scores(data),
         judgements=figures.judgements(data), evaluations=evaluations(data), samples=samples(data.world), models=models,
         absent=absent, speed=figures.speed(data) if begun else [], lost=lost(data), settings=settings(data),
         version=__version__, today=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
@@ -55,9 +57,12 @@ def validations(data: RunData) -> Table:
     """Validations, evenly chosen where there are many."""
     rows = data.validated
     shown = rows if len(rows) <= SHOWN else [rows[round(each)] for each in np.linspace(0, len(rows) - 1, SHOWN)]
+    names = ("validation mean", "its std", "population mean", "best candidate")
+    if data.real:
+        names = ("mean in the real game", "its std", "population in the dream", "best in the dream")
     return Table(
         f"Validations{'' if len(shown) == len(rows) else f', {len(shown)} of {len(rows)}'} (returns in points)",
-        ("generation", "frames", "validation mean", "its std", "population mean", "best candidate", "sigma"),
+        ("generation", "frames", *names, "sigma"),
         [(f"{row['generation']:,}", f"{row['frames_total']:,}", *(f"{row[name]:.1f}" for name in
           ("eval_mean", "eval_std", "return_mean", "return_best")), f"{row['sigma']:.4f}") for row in shown])
 
@@ -66,13 +71,27 @@ def evaluations(data: RunData) -> Table:
     """All evaluations."""
     return Table(
         "All evaluations, oldest first (returns in points)",
-        ("environment", "controller", "generation", "tracks", "mean", "std", "95 % interval", "min", "median", "max",
-         "laps"),
-        [(f"{row['env']['env_id']}, at most {row['env']['max_frames']} frames", row.get("controller", "mean"),
-          f"{row['generation']:,}",
+        ("environment", "controller", "generation", f"{data.look.episode}s", "mean", "std", "95 % interval", "min", "median",
+         "max", *["laps"] * data.look.laps),
+        [(place_of(row), row.get("controller", "mean"), f"{row['generation']:,}",
           str(len(row["returns"])), f"{row['mean']:.1f}", f"{row['std']:.1f}",
-          interval_in_words(row), f"{row['min']:.1f}", f"{row['median']:.1f}", f"{row['max']:.1f}", f"{row['laps']:.0%}")
+          interval_in_words(row), f"{row['min']:.1f}", f"{row['median']:.1f}", f"{row['max']:.1f}",
+          *[f"{row['laps']:.0%}"] * data.look.laps)
          for row in data.evaluations])
+
+
+def place_of(row: Evaluation) -> str:
+    """Where an evaluation was played."""
+    env, heat = row["env"], row["env"].get("temperature")
+    return f"{env['env_id']}{'' if heat is None else f', temperature {heat:g}'}, at most {env['max_frames']} frames"
+
+
+def scores(data: RunData) -> Table:
+    """What others have published, and what counts as solved."""
+    rows = [] if data.compared else scores_of(data.game)
+    return Table(f"Published for {data.look.title}, in the real game (returns in points)",
+                 ("result", "mean", "std", "episodes", "source"),
+                 [(each.what, f"{each.mean:g}", f"{each.std:g}", str(each.episodes), each.source) for each in rows])
 
 
 def samples(world: WorldData) -> str:

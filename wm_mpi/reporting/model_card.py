@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wm_mpi.core.schema import Champion, Evaluation, Generation, Manifest, Settings
+from wm_mpi.core.schema import Champion, Evaluation, Generation, Manifest, Settings, Shown
 from wm_mpi.core.terminal import quoted
+from wm_mpi.envs import DREAM, GAMES, family, told_of
 from wm_mpi.evolution.scores import interval_in_words
+from wm_mpi.world.manifest import played_in
 
 ROOTED = re.compile(r"(?<![\w.~/])(?:/[^\s/:,;'\"()]+){2,}/?")
 """An absolute path within a text."""
@@ -29,25 +31,28 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
         notes: more text, Markdown.
     """
     last = rows[-1]
-    data = manifest["env"]
+    data, shapes = manifest["env"], manifest["shapes"]
+    game = played_in(manifest)
+    look = told_of(game)
     validation = champion["validation_mean"]
     mode = " --deterministic" if settings["deterministic"] else ""
     chosen = "" if validation is None else (f", chosen by its mean of {validation:.1f} over {settings['eval_episodes']} "
-                                            "validation tracks")
+                                            f"validation {look.episode}s")
     word = quoted(name)
     parts = [
-        f"# {name}: a world model of CarRacing and its champion",
-        "V (a VAE, 32 latents), M (an MDN-RNN, LSTM 256) and C (a linear controller, 867 numbers) in the manner of World "
-        "Models (Ha and Schmidhuber, 2018), trained by this project. V and M are stored in half precision; ranks run "
-        "`policy.onnx`.",
+        f"# {name}: a world model of {look.title} and its champion",
+        f"V (a VAE, {shapes.get('latents', 32)} latents), M (an MDN-RNN, LSTM {shapes.get('hidden', 256)}) and C (a linear "
+        f"controller, {shapes['parameters']} numbers) in the manner of World Models (Ha and Schmidhuber, 2018), trained by "
+        "this project. V and M are stored in half precision; ranks run `policy.onnx`.",
         f"    python -m wm_mpi.watch --run {word} --serve 8000\n    python -m wm_mpi.evaluate --run {word}\n"
-        f"    python -m wm_mpi.es --world {word} --init {word}{mode} --out runs/on",
+        f"    python -m wm_mpi.es {flags_of(settings)}--world {word} --init {word}{mode} --out runs/on",
         notes.strip(),
-        "## Verdicts\nReturns in points; every track is one that neither training nor validation has seen. The controller "
-        "is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
+        f"## Verdicts\nReturns in points; every {look.episode} is one that neither training nor validation has seen. The "
+        "controller is the mean of the search distribution" + chosen + ".\n\n" + verdicts(evaluations),
         "## What it took\n" + bullets({
-            "what V sees": SEEN.get(frame := data.get("frame", "road"), frame),
+            "what V sees": shown_of(game, data),
             "frames for V and M": f"{data['env_id']}, policy {unrooted(data.get('policy', ''))}, seed {data.get('seed')}",
+            **({"where C was trained": dreamt_at(settings)} if settings["env"] == DREAM else {}),
             "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes per candidate of at most "
                  f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "
                  f"seed {settings['seed']}",
@@ -60,6 +65,30 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
         *true_state(manifest),
         "## Files\n" + bullets({file: f"SHA-256 {digest}" for file, digest in sorted(manifest["files"].items())})]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def flags_of(settings: Settings) -> str:
+    """What es must be told to go on where C was trained."""
+    if settings["env"] == DREAM:
+        return f"--env dream --temperature {settings.get('temperature') or 1:g} "
+    return "" if family(settings["env"]) == "carracing" else f"--env {settings['env']} "
+
+
+def dreamt_at(settings: Settings) -> str:
+    """The dream that C was trained in."""
+    chosen = "the dream" if settings.get("validate_in") == DREAM else "the real game"
+    return f"M's dream, temperature {settings.get('temperature') or 1:g}; the champion was chosen in {chosen}"
+
+
+def shown_of(game: str, env: Shown) -> str:
+    """What part of its pictures a game's V sees."""
+    if family(game) == "carracing":
+        return SEEN.get(frame := env.get("frame") or "road", frame)
+    if game not in GAMES:
+        return "the whole picture"
+    frame = env.get("frame") or GAMES[game].frame or ""
+    cut = GAMES[game].frames[frame]
+    return f"rows 0 to {cut.rows - 1} of {cut.height}"
 
 
 def true_state(manifest: Manifest) -> list[str]:
@@ -78,11 +107,14 @@ def verdicts(evaluations: Sequence[Evaluation]) -> str:
                len(row["tracks"])): row for row in evaluations}
     if not newest:
         return "None yet."
-    lines = ["| environment | lap at | judged | tracks | mean | 95 % interval | std | laps completed |",
-             "|---|---:|---|---:|---:|---:|---:|---:|"]
+    looks = [told_of(row["env"]["env"]) for row in newest.values()]
+    laps, one = any(look.laps for look in looks), looks[-1].episode
+    lines = [f"| environment |{' lap at |' * laps} judged | {one}s | mean | 95 % interval | std |"
+             f"{' laps completed |' * laps}", f"|---|{'---:|' * laps}---|---:|---:|---:|---:|{'---:|' * laps}"]
     for (environment, lap, controller, tracks), row in newest.items():
-        lines.append(f"| {environment} | {lap:.0%} | {controller} | {tracks} | **{row['mean']:.1f}** | "
-                     f"{interval_in_words(row)} | {row['std']:.1f} | {row['laps']:.0%} |")
+        share = row["laps"]
+        lines.append(f"| {environment} |{f' {lap:.0%} |' * laps} {controller} | {tracks} | **{row['mean']:.1f}** | "
+                     f"{interval_in_words(row)} | {row['std']:.1f} |{f' {share:.0%} |' * laps}")
     return "\n".join(lines)
 
 

@@ -77,10 +77,11 @@ def write_glance(axes: Any, data: RunData, colours: Mapping[str, str]) -> None:
     axes.text(0, 1.75, title(data), fontsize=16, fontweight="bold", transform=axes.transAxes)
     axes.text(0, 1.35, headline(data), color=colours["soft"], transform=axes.transAxes)
     tiles = glance(data) if data.rows else [("", "no generation is finished yet", "")]
+    small = 8 if len(tiles) < 10 else 7
     for number, (name, value, _) in enumerate(tiles):
         at = number / len(tiles)
         axes.text(at, 0, value, fontsize=14, fontweight="bold", transform=axes.transAxes)
-        axes.text(at, 0.62, name, fontsize=8, color=colours["soft"], transform=axes.transAxes)
+        axes.text(at, 0.62, name, fontsize=small, color=colours["soft"], transform=axes.transAxes)
 
 
 def draw(axes: Any, figure: Figure, colours: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,10 @@ from wm_mpi.core.provenance import holder, origins
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_latents
-from wm_mpi.envs import family
+from wm_mpi.envs import DREAM, Look, family, solved_at, told_of
 from wm_mpi.evolution.champion import complete, open_run, world_of
 from wm_mpi.world.latents import latent_kl
-from wm_mpi.world.manifest import load_manifest
+from wm_mpi.world.manifest import load_manifest, played_in
 
 SAMPLED = 20_000
 """Of a data set's latents, about so many rows are looked at."""
@@ -88,13 +89,53 @@ class RunData:
 
     @property
     def verdict(self) -> schema.Evaluation | None:
-        """The evaluation that counts most: that of the mean solution over the most tracks, the newest of several."""
-        return max(reversed(self.judged), key=lambda row: len(row["returns"]), default=None)
+        """The evaluation that counts most: that of the mean solution in the real game over the most tracks, the newest of
+        several.
+        """
+        real = [row for row in self.judged if row["env"]["env"] != DREAM]
+        return max(reversed(real or self.judged), key=lambda row: len(row["returns"]), default=None)
 
     @property
-    def toy(self) -> bool:
-        """Whether this is a run of another game than CarRacing: there is nothing published to compare it with."""
-        return family(self.config["env"]) != "carracing"
+    def dreamt(self) -> bool:
+        """Whether C was trained in M's dream, so that returns in training are none of the game's."""
+        return self.config["env"] == DREAM
+
+    @property
+    def real(self) -> bool:
+        """Whether C was trained in a dream and validated in the real game."""
+        return self.dreamt and self.config.get("validate_in") != DREAM
+
+    @property
+    def own(self) -> str:
+        """Where candidates are judged in training."""
+        return "in its dream" if self.dreamt else f"on its own {self.look.episode}s"
+
+    @property
+    def game(self) -> str:
+        """The real game, by the name of --env."""
+        made = self.world.manifest
+        return played_in(made) if self.dreamt and made is not None else self.config["env"]
+
+    @property
+    def look(self) -> Look:
+        """The game's words."""
+        return told_of(self.game)
+
+    @property
+    def car(self) -> bool:
+        """Whether a car is driven."""
+        return family(self.game) == "carracing"
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is a published learning curve to compare with: CarRacing's, driven on the road."""
+        return self.car and not self.dreamt
+
+    @property
+    def solved(self) -> float | None:
+        """The mean return at which the game counts as solved, if there is one."""
+        mark = solved_at(self.game)
+        return None if mark is None else mark[0]
 
     @property
     def lost(self) -> list[tuple[int, str]]:
@@ -144,7 +185,7 @@ def find_world(config: schema.Settings, given: str | None, recorded: str | None)
     """
     name = given or recorded
     if name is None:
-        return WorldData(None, "This run has no world: its environment is driven without V and M.")
+        return WorldData(None, "This run has no world: its environment is played without V and M.")
     path = Path(name)
     try:
         manifest = load_manifest(path)
@@ -189,9 +230,30 @@ def latents_of(directory: Path, vae: str) -> Latents | None:
     return Latents(latent_kl(mu, logvar), mu.var(axis=0), len(mu))
 
 
+class Score(NamedTuple):
+    """A result that others have published."""
+
+    label: str
+    what: str
+    mean: float
+    std: float
+    episodes: int
+    source: str
+
+
+def scores_of(game: str) -> list[Score]:
+    """What others have published of a game: the rows of ``published_scores.csv``."""
+    return [Score(row["label"], row["what"], float(row["mean"]), float(row["std"]), int(row["episodes"]), row["source"])
+            for row in _table("published_scores.csv") if row["game"] == game]
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    lines = resources.files(__package__).joinpath(name).read_text(encoding="utf-8").splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
 @functools.cache
 def published() -> dict[str, npt.NDArray[np.float64]]:
     """Columns of ``published.csv``, the learning curve of the paper's authors; NaN where there was no validation."""
-    lines = resources.files(__package__).joinpath("published.csv").read_text(encoding="utf-8").splitlines()
-    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    rows = _table("published.csv")
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}

@@ -5,6 +5,7 @@ import datetime
 import numpy as np
 
 from wm_mpi.core.terminal import shown
+from wm_mpi.envs import DREAM
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting.run_data import RunData
 
@@ -19,10 +20,15 @@ def headline(data: RunData) -> str:
     config = data.config
     done = data.rows[-1]["generation"] if data.rows else 0
     state = "finished" if data.complete else "not finished: in progress, or stopped"
-    other = "The toy environment" if config["env"] == "toy" else config["env"]
-    what = other if data.toy else "World Models on CarRacing"
-    return (f"{what}: CMA-ES with {config['popsize']} candidates of {config['episodes']} episodes each, "
+    return (f"{played(data)}: CMA-ES with {config['popsize']} candidates of {config['episodes']} episodes each, "
             f"{done:,} of {config['generations']:,} generations ({state})")
+
+
+def played(data: RunData) -> str:
+    """What was played, and with what."""
+    what = data.look.title if data.config["world"] is None and not data.car else f"World Models on {data.look.title}"
+    temperature = data.config.get("temperature")
+    return what if not data.dreamt else f"{what}, C trained in M's dream at temperature {temperature or 1:g}"
 
 
 def glance(data: RunData) -> list[tuple[str, str, str]]:
@@ -32,13 +38,16 @@ def glance(data: RunData) -> list[tuple[str, str, str]]:
     tiles = []
     if (verdict := data.verdict) is not None:
         tiles.append(("test mean", f"{verdict['mean']:.1f}",
-                      f"95 % interval of the mean {interval_in_words(verdict)}, {len(verdict['returns'])} tracks"))
+                      f"95 % interval of the mean {interval_in_words(verdict)}, {len(verdict['returns'])} "
+                      f"{data.look.episode}s{' of the dream' if verdict['env']['env'] == DREAM else ''}"))
     if champion is not None and champion["validation_mean"] is not None:
-        tiles.append(("validation mean", f"{champion['validation_mean']:.1f}",
+        tiles.append(("real validation" if data.real else "validation mean", f"{champion['validation_mean']:.1f}",
                       f"champion, generation {champion['generation']:,}"))
+    if data.dreamt:
+        tiles.append(("dream mean", f"{last['return_mean']:.1f}", f"population, generation {last['generation']:,}"))
     busy = float(np.average(data.column("busy_share"), weights=np.maximum(seconds, 1e-9)))
     return [*tiles,
-            ("best candidate", f"{data.column('return_best').max():.1f}", "of all generations, on its own tracks"),
+            ("best candidate", f"{data.column('return_best').max():.1f}", f"of all generations, {data.own}"),
             ("frames", f"{last['frames_total'] / 1e6:,.{0 if last['frames_total'] > 1e8 else 2}f} M",
              f"{int(data.column('episodes').sum()):,} episodes"),
             ("time played", str(datetime.timedelta(seconds=round(seconds.sum()))), "h:min:s, without pauses"),

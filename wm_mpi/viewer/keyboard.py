@@ -1,15 +1,13 @@
-"""Driving with keys, which know only all or nothing."""
+"""Playing with keys, which know only all or nothing."""
 
 import math
-
-Wheel = tuple[float, float, float]
-"""Steer, gas and brake."""
-GRIP = (0.1, 0.1, 0.2)
-"""How far they follow the keys in a frame, so that a tap is a little."""
+from collections.abc import Sequence
 
 
-def follow(wheel: Wheel, pull: Wheel) -> Wheel:
-    """The wheel a frame later, where keys pull it towards ``pull``."""
-    steer, gas, brake = (held + math.copysign(min(abs(to - held), grip), to - held)
-                         for held, to, grip in zip(wheel, pull, GRIP, strict=True))
-    return steer, gas, brake
+def follow(held: Sequence[float], pull: Sequence[float], grip: Sequence[float]) -> tuple[float, ...]:
+    """What is held (CarRacing's steer, gas and brake) a frame later, where keys pull it towards ``pull``.
+
+    ``grip`` is how far each number follows, so that a tap is a little; a pull beyond the last of them is none.
+    """
+    return tuple(now + math.copysign(min(abs(to - now), most), to - now)
+                 for now, to, most in zip(held, pull, grip, strict=False))

@@ -3,6 +3,8 @@
 As in the paper (section 5.3); see ``graph_memory.build_dream``.
 """
 
+import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from wm_mpi.core.seeding import generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import game_of
 from wm_mpi.world.graph_memory import build_dream
-from wm_mpi.world.inference import weights_in
+from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.manifest import AGAIN, load_manifest, played_in, read_part
 from wm_mpi.world.policy import open_session
 from wm_mpi.world.weights import hidden_of, latents_of
@@ -51,14 +53,17 @@ class LatentDream(VectorEnv):
         game = game_of(played_in(manifest))
         self.control = Control.of(manifest.get("controller"))
         self.num_envs, self._max_frames = width, max_frames
-        self._temperature = np.full((width, 1), temperature, np.float32)
+        self._heat = np.zeros((width, 1), np.float32)
+        self.temperature = temperature
         self._reward, self._safe_frames = game.dream_reward, game.dream_safe_frames
         rnn = weights_in(Path(world), manifest, "rnn.h5")
         self._session = open_session(build_dream(rnn).SerializeToString())
         self._mu, self._logvar = beginnings(Path(world), manifest)
         latents, hidden = latents_of(rnn), hidden_of(rnn)
+        self.latents = latents
         self._z = np.zeros((width, latents), np.float32)
         self._h, self._c = np.zeros((2, width, hidden), np.float32)
+        self._world = world
         self.features = self.control.seen(latents, hidden)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.features,), np.float32)
         self.single_action_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.control.actions,), np.float64)
@@ -68,6 +73,17 @@ class LatentDream(VectorEnv):
         self._chance, self._noise = np.zeros((2, width, BLOCK, latents), np.float32)
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
+
+    @property
+    def temperature(self) -> float:
+        """How far M's draws stray: below 1 likely worlds, above 1 wild ones. May be set between steps."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"temperature is {value}, but must be above 0 and finite")
+        self._heat[:] = self._temperature = float(value)
 
     def reset(self, *, seed: int | list[int | None] | None = None,  # type: ignore[override]
               options: dict[str, Any] | None = None) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
@@ -98,8 +114,10 @@ class LatentDream(VectorEnv):
         z, h, c, reward, termination = self._session.run(
             ["z_next", "h_next", "c_next", "reward", "termination"],
             {"z": self._z, "actions": np.asarray(actions, np.float32), "h": self._h, "c": self._c,
-             "temperature": self._temperature, "chance": chance, "noise": noise})
-        self._z[running], self._h[running], self._c[running] = z[running], h[running], c[running]
+             "temperature": self._heat, "chance": chance, "noise": noise})
+        goes_on = running[:, None]
+        self._before = self._z, self._h, self._c, np.asarray(actions)
+        self._z, self._h, self._c = (np.where(goes_on, new, old) for new, old in zip((z, h, c), self._before, strict=False))
         self._steps += running
         terminated = running & (termination > 0) & (self._steps > self._safe_frames)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
@@ -115,6 +133,22 @@ class LatentDream(VectorEnv):
             self._generators[row].standard_normal(dtype=np.float32, out=self._noise[row])
         rows = np.arange(self.num_envs)
         return self._chance[rows, at], self._noise[rows, at]
+
+    def look(self, slot: int) -> npt.NDArray[np.uint8]:
+        """What a dream is like, decoded for who looks, and what M had expected of it: frames uint8 [2, 64, 64, 3].
+
+        The second is of the means of M's likeliest components; before the first step M knows nothing: all latents are zero.
+        """
+        expected = np.zeros_like(self._z[slot])
+        if self._steps[slot]:
+            z, h, c, actions = (each[slot:slot + 1] for each in self._before)
+            expected = self._inside.expect(z, actions, h, c).likeliest()[0]
+        return self._inside.decode(np.stack([self._z[slot], expected]))
+
+    @functools.cached_property
+    def _inside(self) -> Inference:
+        """V's decoder and M with its mixtures, which only those need who look."""
+        return Inference.of(self._world)
 
     def _seen(self) -> npt.NDArray[np.float32]:
         parts = {"z": self._z, "h": self._h, "c": self._c}

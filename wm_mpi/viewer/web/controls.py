@@ -18,13 +18,13 @@ class Wishes:
     place: Literal["road", "dream"] = "road"
     paused: bool = False
     speed: float = 1.0
-    """In units of the environment's own 50 frames per second."""
+    """In units of the game's own frames per second (CarRacing's 50)."""
     track: int = 0
     """``reset(seed=track)``; setting it begins an episode."""
     temperature: float = 1.0
     """Of M's mixture, in a dream."""
     wheel: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Where the visitor's keys pull steer, gas and brake."""
+    """Where the visitor's keys pull steer, gas and brake; of games with fewer keys the first count."""
     drawn: int = 0
     """Pictures that the visitor's page has drawn so far: what keeps a slow one from drowning."""
     step: bool = False

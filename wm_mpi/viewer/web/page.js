@@ -4,7 +4,9 @@
 
 const find = (id) => document.getElementById(id);
 const roads = find("road").getContext("2d", { alpha: false });
-const minds = ["seen", "reconstructed", "predicted"].map((id) => find(id).getContext("2d", { alpha: false }));
+const minds = Object.fromEntries(["seen", "reconstructed", "predicted"].map(
+  (id) => [id, find(id).getContext("2d", { alpha: false })]));
+let views = Object.keys(minds); // those that there are
 const wishes = { driver: "champion", place: "road", paused: matchMedia("(prefers-reduced-motion: reduce)").matches };
 const pulls = new Map(); // what is held down, by key or button: left, right, gas or brake
 let line = null;
@@ -12,6 +14,9 @@ let latest = null; // the figures last written
 let written = 0; // and when
 let later; // the timer that writes the figures of a picture after which none comes
 let recent = []; // when figures were written lately, and of which frames
+// What is played, as the server tells it with a session's first picture; the page is written for a car
+let game = { verb: "drive", episode: "track", keys: 3, gauges: ["steer", "gas", "brake"].map((name) => ({ name, kind: "bar" })) };
+let built = false; // whether gauges stand in the place of the car's
 
 function connect() {
   const address = new URL("drive", location.href);
@@ -23,7 +28,7 @@ function connect() {
     met = true;
     recent = [];
     latest = null;
-    tell({ ...wishes, speed: Number(find("speed").value), temperature: Number(find("temperature").value), ...trackWish() });
+    tell({ ...wishes, speed: Number(find("speed").value), ...trackWish() });
   };
   let before = Promise.resolve(); // pictures are decoded side by side, but drawn in the order in which they came
   line.onmessage = ({ data }) => {
@@ -70,10 +75,11 @@ async function decode(data) {
 
 async function show([about, picture]) {
   await new Promise(requestAnimationFrame); // a hidden page draws nothing, so it is sent nothing
+  if (about.show) present(about.show);
   roads.drawImage(picture, 0, 0);
   const top = roads.canvas.height;
   const side = picture.height - top;
-  minds.forEach((mine, index) => mine.drawImage(picture, index * side, top, side, side, 0, 0, side, side));
+  views.forEach((name, index) => minds[name].drawImage(picture, index * side, top, side, side, 0, 0, side, side));
   picture.close();
   tell({ drawn: about.number });
   const told = ["generation", "track", "place", "driver", "ended"].every((name) => latest?.[name] === about[name]);
@@ -86,15 +92,95 @@ function write(about, news) {
   written = performance.now();
   find("total").textContent = about.total.toFixed(1);
   find("frame").textContent = about.frame;
-  ["steer", "gas", "brake"].forEach((name, index) => {
-    find(name).style.setProperty("--amount", about.action[index]);
-    find(`${name}-value`).textContent = about.action[index].toFixed(2);
-  });
+  gauge(about.action);
   rate(about);
   banner(about);
   if (news && document.activeElement !== find("track")) find("track").value = about.track;
   latest = about;
   if (news) say(headline(about));
+}
+
+// What is told once of a session: the words of its game, its pictures and its gauges
+function present(show) {
+  const { canvas } = roads;
+  const { width, height } = show;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  document.body.style.setProperty("--aspect", width / height);
+  document.body.classList.toggle("high", width / height < 1.49);
+  document.body.classList.toggle("blind", !show.views.length);
+  views = show.views;
+  for (const name of Object.keys(minds)) find(name).parentElement.hidden = !views.includes(name);
+  const seen = views.includes("reconstructed") ? "64 × 64 pixels, all that V is shown" : "what M drew, as V would have it";
+  find("seen-caption").textContent = seen;
+  find("reconstructed-caption").textContent = `what V’s ${show.latents} numbers keep of it`;
+  const named = (gauges) => JSON.stringify(gauges.map(({ name }) => name));
+  if (named(show.gauges) !== named(game.gauges)) build(show.gauges);
+  game = show;
+  const who = { champion: "Champion", visitor: "You" };
+  for (const button of document.querySelectorAll("[data-driver]")) {
+    button.textContent = `${who[button.dataset.driver]} ${button.dataset.driver === "champion" ? `${show.verb}s` : show.verb}`;
+  }
+  document.querySelector("[data-place=road]").textContent = show.place === "the road" ? "On the road" : `In ${show.place}`;
+  document.title = `Watch it ${show.verb} · wm_mpi`;
+  find("heading").textContent = `Watch it ${show.verb}`;
+  find("episode").textContent = capital(show.episode);
+  find("episodes").setAttribute("aria-label", capital(show.episode));
+  canvas.setAttribute("aria-label", show.place === "the road" ? "The road, from above" : capital(show.place));
+  find("drivers").hidden = !show.keys;
+  find("drivers").setAttribute("aria-label", show.verb === "drive" ? "At the wheel" : "Who plays");
+  if (document.activeElement !== find("temperature") && !("temperature" in wishes)) degrees(show.temperature);
+  dress();
+}
+
+function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+// Gauges in the place of the car's: a bar for each number, or the words that an action may come to
+function build(gauges) {
+  built = true;
+  find("gauges").replaceChildren(...gauges.map((each, index) => {
+    const row = document.createElement("div"), name = document.createElement("dt"), value = document.createElement("dd");
+    name.textContent = capital(each.name);
+    if (each.kind === "bar") {
+      const bar = document.createElement("i"), number = document.createElement("output");
+      bar.className = each.low < 0 ? "bar both" : "bar";
+      bar.id = `gauge-${index}`;
+      number.id = `gauge-${index}-value`;
+      value.append(bar, number);
+    } else {
+      value.className = "words";
+      value.id = `gauge-${index}`;
+      value.append(...each.words.map((word) => Object.assign(document.createElement("span"), { textContent: word })));
+    }
+    row.append(name, value);
+    return row;
+  }));
+}
+
+function gauge(action) {
+  game.gauges.forEach((each, index) => {
+    const place = find(built ? `gauge-${index}` : each.name);
+    if (each.kind === "bar") {
+      const most = Math.max(Math.abs(each.low ?? 0), each.high ?? 1);
+      place.style.setProperty("--amount", action[index] / most);
+      find(`${place.id}-value`).textContent = action[index].toFixed(2);
+    } else {
+      [...place.children].forEach((word, number) => word.classList.toggle("lit", lit(each, action, index, number)));
+    }
+  });
+}
+
+// Whether an action comes to a word: of three, by the third of the range that the number is in, or as its own number says
+function lit(each, action, index, number) {
+  if (each.kind !== "zones") return action[number] > 0.5;
+  const third = (each.high - each.low) / 6;
+  return number === (action[index] < -third ? 0 : action[index] > third ? 2 : 1);
+}
+
+function degrees(temperature) {
+  find("temperature").value = temperature;
+  find("degrees").textContent = temperature.toFixed(2);
 }
 
 function rate(about) {
@@ -119,8 +205,9 @@ function ending(about) {
 
 function headline(about) {
   if (about.ended) return `${ending(about)}.`;
-  const who = about.driver === "visitor" ? "You drive" : `Generation ${about.generation} drives`;
-  const where = about.place === "dream" ? `in the dream that begins on track ${about.track}` : `track ${about.track}`;
+  const who = about.driver === "visitor" ? `You ${game.verb}` : `Generation ${about.generation} ${game.verb}s`;
+  const begun = game.episode === "track" ? `that begins on track ${about.track}` : `of ${game.episode} ${about.track}`;
+  const where = about.place === "dream" ? `in the dream ${begun}` : `${game.episode} ${about.track}`;
   const score = about.driver === "visitor" || about.validation === null ? "" : ` (validation ${about.validation.toFixed(1)})`;
   return `${who} ${where}${score} · ${about.run}`;
 }
@@ -133,7 +220,11 @@ function dress() {
   find("pause").textContent = wishes.paused ? "Play" : "Pause";
   find("step").disabled = !wishes.paused;
   find("heat").hidden = wishes.place !== "dream";
-  find("pad").hidden = wishes.driver !== "visitor";
+  find("pad").hidden = wishes.driver !== "visitor" || !game.keys;
+  find("pad").classList.toggle("two", game.keys < 3);
+  for (const what of ["brake", "gas"]) document.querySelector(`[data-pull=${what}]`).hidden = game.keys < 3;
+  find("keys").textContent = game.keys < 3 ? "or the arrow keys, or A D" : "or the arrow keys, or W A S D";
+  find("places").hidden = !views.length;
   for (const button of document.querySelectorAll(".choice button")) {
     const chosen = button.dataset.driver ? wishes.driver === button.dataset.driver : wishes.place === button.dataset.place;
     button.setAttribute("aria-pressed", chosen);
@@ -200,7 +291,8 @@ find("track").onchange = () => {
 find("next").onclick = () => tell({ track: (latest?.track ?? 0) + 1 });
 find("temperature").oninput = () => {
   find("degrees").textContent = Number(find("temperature").value).toFixed(2);
-  tell({ temperature: Number(find("temperature").value) });
+  wishes.temperature = Number(find("temperature").value);
+  tell({ temperature: wishes.temperature });
 };
 find("temperature").onpointerup = () => find("road").focus(); // so that arrow keys steer again
 for (const button of document.querySelectorAll(".choice button")) {

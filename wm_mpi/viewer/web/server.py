@@ -80,8 +80,10 @@ def share_heap() -> None:
 
 def warm_up(source: Source) -> None:
     """Compile the engine and find out whether there is a world, before the first visitor does."""
-    for place in ("road", "dream"):
-        source.car(source.latest(), place).reset(source.seed(0))
+    road = source.car(source.latest(), "road")
+    road.reset(source.seed(0))
+    if road.show.views:  # it has V and M, and so it can dream
+        source.car(source.latest(), "dream").reset(source.seed(0))
 
 
 def invitation(port: int, host: str, prefix: str = "/") -> str:

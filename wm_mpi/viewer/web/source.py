@@ -1,7 +1,8 @@
-"""The champion of a run, also of one in progress, and the cars that it drives."""
+"""The champion of a run, also of one in progress, and the sessions that it plays."""
 
 import threading
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +12,16 @@ from wm_mpi.core.schema import Champion as Recorded
 from wm_mpi.core.seeding import EpisodeSeed, track_seed
 from wm_mpi.core.terminal import shown
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.evolution.champion import Trained, car_world
-from wm_mpi.viewer.session import DreamDrive, Drive, Sight
+from wm_mpi.evolution.champion import Trained
+from wm_mpi.viewer.episode import Picture, Session, Show, Sight
+from wm_mpi.viewer.session import Part, open_session
 
 
 class Champion(NamedTuple):
     """What ``champion.h5`` held when it was read."""
 
     parameters: npt.NDArray[np.float64]
-    """Shape (867,)."""
+    """Shape (P,)."""
     generation: int
     validation: float | None
     """Mean return over the validation tracks (points), before the first validation None."""
@@ -30,12 +32,14 @@ class Source(Protocol):
 
     title: str
     max_frames: int
+    temperature: float
+    """Of dreams, until a visitor wants another."""
 
     def latest(self) -> Champion:
         """The champion as of now."""
 
-    def car(self, champion: Champion, place: str) -> Drive | DreamDrive:
-        """A new car on the "road" or in a "dream"."""
+    def car(self, champion: Champion, place: str) -> Session:
+        """A new session, in the game ("road": CarRacing's) or in a "dream"."""
 
     def seed(self, track: int) -> EpisodeSeed:
         """The episode on a track."""
@@ -44,15 +48,16 @@ class Source(Protocol):
 class RunSource:
     """A run's champion, read again whenever es has written a new one. Safe to use from many threads."""
 
-    def __init__(self, trained: Trained) -> None:
-        """Follow a run that drives on CarRacing, in its world.
+    def __init__(self, trained: Trained, temperature: float | None = None) -> None:
+        """Follow a run, whose champion dreams at this temperature, or at the run's own.
 
         Raises:
-            UserError: it was trained without pictures, or its champion has gone.
+            UserError: its champion has gone.
         """
         path = trained.run.path.resolve()
         self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
-        self._trained, self._world = trained, car_world(trained)
+        self._trained, self._part = trained, Part.of(trained, temperature)
+        self.temperature = self._part.temperature
         self._lock = threading.Lock()
         self._stamp = self._stamp_now()
         self._champion = self._load()
@@ -68,16 +73,14 @@ class RunSource:
                     pass  # what drove before drives on; the next episode tries again
             return self._champion
 
-    def car(self, champion: Champion, place: str) -> Drive | DreamDrive:
-        """A new car.
+    def car(self, champion: Champion, place: str) -> Session:
+        """A new session.
 
         Raises:
-            UserError: the world has moved or is damaged.
+            UserError: the world has moved or is damaged, or there is none to dream with.
         """
-        kind, trained = DreamDrive if place == "dream" else Drive, self._trained
         with self._lock:  # the first one compiles the engine
-            return kind(self._world, champion.parameters, trained.deterministic, trained.spec.max_frames,
-                        trained.spec.lap_complete_percent, trained.settings["width"])
+            return open_session(replace(self._part, parameters=champion.parameters), place == "dream")
 
     def seed(self, track: int) -> EpisodeSeed:
         """``reset(seed=track)``, with noise of its own."""
@@ -95,6 +98,17 @@ class RunSource:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_ino
+
+
+def presented(show: Show, picture: Picture, temperature: float) -> dict[str, Any]:
+    """What a page must know of a session, as JSON values; ``picture`` is what it will draw of the game, ``temperature``
+    that of its dreams.
+    """
+    height, width, _ = picture.shape
+    look = show.look
+    return {"title": look.title, "verb": look.verb, "place": look.scene, "scene": show.scene, "episode": look.episode,
+            "width": width, "height": height, "views": [name for name, _ in show.views], "latents": show.latents,
+            "keys": len(look.grip), "temperature": temperature, "gauges": [gauge._asdict() for gauge in show.gauges]}
 
 
 def caption(sight: Sight) -> dict[str, float | int | bool | list[float]]:

@@ -5,19 +5,21 @@ import io
 import json
 import struct
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wm_mpi.viewer.drawing import fitted
+from wm_mpi.viewer.episode import Picture
 from wm_mpi.viewer.keyboard import follow
-from wm_mpi.viewer.session import DreamDrive, Sight
 from wm_mpi.viewer.web.controls import Wishes, read
-from wm_mpi.viewer.web.source import Source, caption
+from wm_mpi.viewer.web.source import Source, caption, presented
 
-FRAMES_PER_SECOND = 50
-"""The environment's own pace."""
+LARGEST = (600, 400)
+"""Width and height that a game's picture fills as far as its shape allows."""
 PICTURES_UNDER_WAY = 3
 """Most pictures on their way to a visitor; those that a slow one has no time for are never made (count)."""
 UNSEEN_SECONDS = 5.0
@@ -43,13 +45,14 @@ class Viewer:
 
     def __init__(self, line: Line, source: Source) -> None:
         self._line, self._source = line, source
-        self._wishes = Wishes()
+        self._wishes = Wishes(temperature=source.temperature)
         self._champion = source.latest()
         self._place = self._wishes.place
         self._car = source.car(self._champion, self._place)
-        self._wheel = (0.0, 0.0, 0.0)
-        self._sent, self._sent_at, self._owed = 0, 0.0, False
+        self._look = self._car.show.look
+        self._sent, self._sent_at, self._owed, self._told = 0, 0.0, False, False
         self._car.reset(source.seed(self._wishes.track))
+        self._wheel = self._car.action
         self._due = 0.0
 
     def run(self) -> None:
@@ -95,9 +98,9 @@ class Viewer:
         champion = self._source.latest()
         if champion.generation != self._champion.generation or self._wishes.place != self._place:
             self._champion, self._place = champion, self._wishes.place
-            self._car = self._source.car(champion, self._place)
-        self._wheel = (0.0, 0.0, 0.0)
+            self._car, self._told = self._source.car(champion, self._place), False
         self._car.reset(self._source.seed(self._wishes.track))
+        self._wheel = self._car.action
         self._show()
         self._due = time.monotonic()
 
@@ -107,19 +110,19 @@ class Viewer:
             self._wishes.track += 1
             self._begin()
             return
-        if isinstance(self._car, DreamDrive):
+        if self._place == "dream":
             self._car.temperature = self._wishes.temperature
         self._car.advance(self._visitors_action())
         self._show()
-        pause = REST_SECONDS if self._car.ended else 1 / (FRAMES_PER_SECOND * self._wishes.speed)
+        pause = REST_SECONDS if self._car.ended else 1 / (self._look.fps * self._wishes.speed)
         self._due = max(self._due + pause, time.monotonic())  # a machine that is too slow owes nothing
 
     def _visitors_action(self) -> tuple[float, ...] | None:
         """What the visitor does; None while the champion drives."""
-        if self._wishes.driver == "champion":
+        if self._wishes.driver == "champion" or not self._look.grip:
             self._wheel = self._car.action  # whoever takes over takes over from here
             return None
-        self._wheel = follow(self._wheel, self._wishes.wheel)
+        self._wheel = follow(self._wheel, self._wishes.wheel, self._look.grip)
         return self._wheel
 
     def _show(self) -> None:
@@ -128,23 +131,29 @@ class Viewer:
         if self._owed:
             return
         self._sent, self._sent_at = self._sent + 1, time.monotonic()
-        sight = self._car.sight()
-        about = {**caption(sight), "number": self._sent, "max_frames": self._source.max_frames, "run": self._source.title,
-                 "generation": self._champion.generation, "validation": self._champion.validation,
-                 "track": self._wishes.track, "place": self._place, "driver": self._wishes.driver}
-        self._line.send(pack(about, jpeg(composed(sight))))
+        sight, show = self._car.sight(), self._car.show
+        picture = np.asarray(fitted(sight.road, *LARGEST))
+        about: dict[str, Any] = {**caption(sight), "number": self._sent, "max_frames": self._source.max_frames,
+                 "run": self._source.title, "generation": self._champion.generation, "validation": self._champion.validation,
+                 "track": self._wishes.track, "place": self._place,
+                 "driver": self._wishes.driver if self._look.grip else "champion"}
+        if not self._told:
+            about["show"], self._told = presented(show, picture, self._wishes.temperature), True
+        self._line.send(pack(about, jpeg(composed(picture, [getattr(sight, name) for name, _ in show.views]))))
 
 
-def composed(sight: Sight) -> npt.NDArray[np.uint8]:
-    """All four pictures in one, [528, 600, 3]: decoding one costs a browser half as much as decoding two.
+def composed(game: Picture, views: Sequence[Picture]) -> Picture:
+    """All pictures in one, CarRacing's [528, 600, 3]: decoding one costs a browser half as much as decoding two.
 
-    The small ones lie side by side below the road, each pixel as 2 x 2, because JPEG keeps colours at half the resolution.
+    The small ones lie side by side below the game, each pixel as 2 x 2, because JPEG keeps colours at half the resolution.
     """
-    height, width, _ = sight.road.shape
-    minds = np.hstack([sight.seen, sight.reconstructed, sight.predicted])
+    if not views:
+        return game
+    height, width, _ = game.shape
+    minds = np.hstack(views)
     rows, columns, _ = minds.shape
-    picture = np.zeros((height + 2 * rows, width, 3), np.uint8)
-    picture[:height] = sight.road
+    picture = np.zeros((height + 2 * rows, max(width, 2 * columns), 3), np.uint8)
+    picture[:height, :width] = game
     picture[height:, :2 * columns].reshape(rows, 2, columns, 2, 3)[:] = minds[:, None, :, None]
     return picture
 
