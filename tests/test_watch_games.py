@@ -40,6 +40,7 @@ from wm_mpi.viewer.session import VIEWS, Part, VectorDrive, open_session, within
 from wm_mpi.viewer.sheet import LEFT, Moments, cell, contact_sheet
 from wm_mpi.viewer.web.server import open_server
 from wm_mpi.viewer.web.source import RunSource
+from wm_mpi.world.inference import Inference
 
 RNG = np.random.default_rng(8)
 
@@ -124,8 +125,8 @@ def test_a_dream_is_shown_as_c_is_trained_in_it(doom: Path) -> None:
     assert first.road.shape == (60, 80, 3) and not first.road[50:].any() and first.road[:50].any()
     left, right = ((session.reset(track_seed(0, 3)), session.step([aside]))[1] for aside in (-1.0, 9.0))
     assert (left.action, right.action) == ((-1.0,), (1.0,))
-    world = session._env._memory
-    seen, predicted = world.decode(np.stack([session._env._z[0], session._env._said.likeliest()[0]]))
+    world, (z, h, c, actions) = Inference.of(str(part.world)), session._env._before
+    seen, predicted = world.decode(np.stack([session._env._z[0], world.expect(z, actions, h, c).likeliest()[0]]))
     np.testing.assert_array_equal(right.seen, seen)
     np.testing.assert_array_equal(right.predicted, predicted)
 
