@@ -80,10 +80,10 @@ def test_the_card_says_what_was_found_and_not_where(run: Path, tmp_path: Path) -
 def test_the_card_says_how_z_was_used(exported: Path, deterministic: bool) -> None:
     settings, manifest = (json.loads((exported / name).read_text()) for name in ("config.json", "manifest.json"))
     rows = [json.loads(line) for line in (exported / "metrics.jsonl").read_text().splitlines()]
-    card = model_card("tiny", {**settings, "deterministic": deterministic}, rows, [], manifest,
+    card = model_card("tiny", {**settings, "deterministic": deterministic}, rows, len(rows), [], manifest,
                       load_arrays(exported / "champion.h5", "")[1], "")
     assert ("z = mu" in card) == ("--init tiny --deterministic --out runs/on" in card) == deterministic
-    assert ("z sampled" in card) != deterministic and "None yet." in card
+    assert ("z sampled" in card) != deterministic and "None yet." in card and "it began with" not in card
 
 
 def test_exports_replace_one_another_and_nothing_else(run: Path, exported: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from wm_mpi.envs import settled
 from wm_mpi.reporting import clips as footage
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Mark, axis, compact
 from wm_mpi.reporting.clips import PACE, TEMPERATURES
-from wm_mpi.reporting.figures import bins, paper_until, smooth
+from wm_mpi.reporting.figures import bins, learning, paper_until, smooth
 from wm_mpi.reporting.png_page import palette
 from wm_mpi.reporting.run_data import published, read_run
 from wm_mpi.reporting.svg import draw
@@ -121,6 +121,26 @@ def test_films_drive_as_the_verdict_did_that_they_illustrate(monkeypatch: pytest
         monkeypatch.setattr(footage, part, lambda *_: "")
     footage.played(dataclasses.replace(data, evaluations=[judged]), 1)
     assert made == [(False, 70, 0.5, 5, "fast", False)] * 2
+
+
+def test_a_run_counts_what_it_began_with(tmp_path: Path) -> None:
+    """Frames, core-hours and generations of the runs before it, and of those before them; told once, at the beginning."""
+    line, before = ("es", "--env", "toy", "--popsize", 4, "--episodes", 1, "--eval-every", 1, "--eval-episodes", 2), ()
+    for name in ("first", "second", "third"):
+        for generations in (1, 2):  # resumed, it stays as it was
+            succeed(*line, "--generations", generations, *before, "--out", tmp_path / name)
+        before = ("--init", tmp_path / name)
+    own = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+           for name in ("first", "second", "third")]
+    data = read_run(str(tmp_path / "third"))
+    assert [row["generation"] for row in data.lived] == [1, 2, 3, 4, 5, 6]
+    assert [row["return_mean"] for row in data.lived] == [row["return_mean"] for rows in own for row in rows]
+    frames = np.cumsum([row["frames"] for rows in own for row in rows])
+    assert [row["frames_total"] for row in data.lived] == frames.tolist() and data.frames_before == frames[3]
+    [figure] = learning(data)
+    [rule] = [mark for mark in figure.chart.marks if mark.kind == "rule"]
+    assert (rule.x, rule.label) == (frames[3], "this run") and "are of the runs that this one began with" in figure.caption
+    assert not (tmp_path / "first" / "earlier.jsonl").exists() and read_run(str(tmp_path / "first")).frames_before == 0
 
 
 def test_a_run_of_the_toy(toy: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from wm_mpi.data.arrays import load_arrays, save_arrays
 from wm_mpi.envs import family
 from wm_mpi.envs.frame import PUBLISHED
 from wm_mpi.evolution.champion import Trained, load_trained
+from wm_mpi.evolution.run_state import lived
 from wm_mpi.reporting.model_card import model_card, unrooted
 from wm_mpi.world.latent_dream import BEGINNINGS, beginnings
 from wm_mpi.world.manifest import AGAIN, frame_of, load_manifest, played_in, read_part
@@ -87,8 +88,9 @@ def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
     run, manifest = trained.run, load_manifest(world)
     rows = list(whole_lines(run.metrics, schema.Generation))
     evaluations = list(whole_lines(run.evaluations, schema.Evaluation))
-    for path in (run.champion, run.metrics, world / "policy.onnx", world / "samples.png"):
-        shutil.copyfile(path, out / path.name)
+    for path in (run.champion, run.metrics, run.earlier, world / "policy.onnx", world / "samples.png"):
+        if path != run.earlier or path.exists():
+            shutil.copyfile(path, out / path.name)
     write_text(out / run.evaluations.name, "".join(f"{json.dumps(unrooted(row))}\n" for row in evaluations))
     if BEGINNINGS in manifest["files"]:
         (out / BEGINNINGS).write_bytes(read_part(world, manifest, BEGINNINGS))
@@ -102,7 +104,8 @@ def write_export(trained: Trained, world: Path, out: Path, notes: str) -> None:
     manifest = unrooted(manifest)
     manifest["files"] = {name: digest(out / name) for name in manifest["files"]}
     about = load_arrays(run.champion, "let es go on with the run", schema.Champion)[1]
-    write_text(out / CARD, model_card(out.name, trained.settings, rows, evaluations, manifest, about, notes))
+    write_text(out / CARD, model_card(out.name, trained.settings, lived(run), len(rows), evaluations, manifest, about,
+                                           notes))
     write_json(out / MANIFEST, manifest)
 
 

@@ -78,6 +78,7 @@ class RunDir:
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.earlier = self.path / "earlier.jsonl"
         self.episodes = self.path / "episodes.jsonl"
         self.checkpoints = self.path / "checkpoint"
         self.champion = self.path / "champion.h5"

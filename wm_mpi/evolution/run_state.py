@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from wm_mpi.core import schema
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.files import append_jsonl, iterate_jsonl, read_jsonl, write_text
+from wm_mpi.core.files import append_jsonl, iterate_jsonl, read_jsonl, whole_lines, write_text
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.data.arrays import save_arrays
@@ -34,6 +34,22 @@ DURABLE_SECONDS = 2.0
 def finished(generation: int, best_validation: float, generations: int, stop_at: float | None) -> bool:
     """Whether a run has its ``generations``, or its best validation mean has reached ``stop_at`` (points)."""
     return generation >= generations or stop_at is not None and best_validation >= stop_at
+
+
+def lived(run: RunDir) -> list[schema.Generation]:
+    """All generations that a run rests on: those of the runs that it began with (--init), then its own.
+
+    ``generation``, ``frames_total`` and ``core_hours`` count on from run to run.
+    """
+    rows = list(whole_lines(run.earlier, schema.Generation))
+    before = rows[-1] if rows else None
+    for row in whole_lines(run.metrics, schema.Generation):
+        if before is not None:
+            row["generation"] += before["generation"]
+            row["frames_total"] += before["frames_total"]
+            row["core_hours"] = round(row["core_hours"] + before["core_hours"], 6)
+        rows.append(row)
+    return rows
 
 
 class PlayedEpisodes(NamedTuple):

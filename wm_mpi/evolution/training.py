@@ -1,5 +1,6 @@
 """The loop of evolution strategies: ask, play, tell, validate, save."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,13 +11,14 @@ import numpy.typing as npt
 
 from wm_mpi.core.config import EsConfig
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.files import write_text
 from wm_mpi.core.progress import Progress
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.core.schema import Manifest, Start
 from wm_mpi.core.seeding import Stream, episode_seed, generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import DREAM, EnvSpec, game_of
-from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished
+from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished, lived
 from wm_mpi.evolution.strategy import Strategy
 from wm_mpi.pool import Pool
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
@@ -46,6 +48,8 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
         begin(config, spec, manifest)  # complains, if at all, before the directory is taken
     world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
     run.begin(config.values() | world, config.changeable_fields())
+    if not run.checkpoint_files() and config.init is not None and Path(config.init).is_dir():
+        write_text(run.earlier, "".join(f"{json.dumps(row)}\n" for row in lived(RunDir(config.init))))
     state, strategy = RunState.resume(
         run, lambda: Strategy(begin(config, spec, manifest), config.popsize, config.sigma, config.seed),
         spec.describe() | world)

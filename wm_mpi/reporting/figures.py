@@ -1,6 +1,7 @@
 """The figures of a report: which curves a run has, over which axes, and what they show in words."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +33,20 @@ def paper_until(frames: float) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def learning(data: RunData) -> list[Figure]:
-    """Returns against frames and generations with the published curve; for a long run also a close-up of its later part."""
-    paper = paper_until(1.04 * data.rows[-1]["frames_total"] if data.compared else 0)
+    """Returns against frames and generations with the published curve; for a long run also a close-up of its later part.
+
+    The runs that this one began with come before it.
+    """
+    title = f"Learning: {data.rows[-1]['generation']:,} of {data.config['generations']:,} generations"
     caption = explained(data)
+    data = replace(data, rows=data.lived)
+    paper = paper_until(1.04 * data.rows[-1]["frames_total"] if data.compared else 0)
     if data.compared:
         caption += (" Grey: the run that the paper's authors published, at equal frames (dots: their validation over 1,024 "
                     "episodes, in CarRacing-v0, whose lap ends at all tiles)."
                     if len(paper["frames"]) else f" The published run of the paper's authors has no place here: its first "
                     f"generation alone took {published()['frames'][0] / 1e6:.1f} million frames.")
-    whole = Figure(returns(data, paper, 0), caption,
-                   f"Learning: {data.rows[-1]['generation']:,} of {data.config['generations']:,} generations")
+    whole = Figure(returns(data, paper, 0), caption, title)
     if len(data.rows) < LONG:
         return [whole]
     return [whole, Figure(returns(data, paper, len(data.rows) // 4),
@@ -61,6 +66,9 @@ def explained(data: RunData) -> str:
     else:
         said = (f"Blue: mean of the population in M's dream, {spread} Green: its best candidate there. Orange: the mean "
                 f"solution in the real game, on {episodes} Where blue rises and orange does not, C cheats its dream.")
+    if data.frames_before:
+        said += (f" The first {data.frames_before / 1e6:.1f} million frames are of the runs that this one began with, up to "
+                 "the dashed line.")
     lines = references(data)
     if lines:
         said += f" Grey, dotted: {'; '.join(words for _, _, words in lines)}; all in the real game."
@@ -102,6 +110,8 @@ def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int
              Mark("thin", "paper", paper["frames"], paper["mean"], "paper"),
              Mark("dots", "paper", paper["frames"][checked], paper["validation"][checked]),
              Mark("thin", "check", at, judged), Mark("dots", "check", at, judged, names[2])]
+    if data.frames_before > x.low:
+        marks.append(Mark("rule", "paper", data.frames_before, label="this run"))
     rows = data.rows[first:]
     where, there = " in M's dream" * data.dreamt, " in the real game" * data.real
     said = (f"Returns in generations {rows[0]['generation']} to {rows[-1]['generation']}: the population's mean{where} went "

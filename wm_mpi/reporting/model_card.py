@@ -17,14 +17,15 @@ SEEN = {"road": "the road, rows 0 to 83", "whole": "the whole picture, 96 rows",
 """CarRacing's frames in words."""
 
 
-def model_card(name: str, settings: Settings, rows: Sequence[Generation], evaluations: Sequence[Evaluation],
+def model_card(name: str, settings: Settings, rows: Sequence[Generation], own: int, evaluations: Sequence[Evaluation],
                manifest: Manifest, champion: Champion, notes: str) -> str:
     """The card as Markdown.
 
     Args:
         name: of the directory.
         settings: the run's configuration.
-        rows: its metrics, a generation each.
+        rows: its metrics, a generation each, after those of the runs that it began with.
+        own: how many of them are its own.
         evaluations: its verdicts, oldest first.
         manifest: its world's.
         champion: what is recorded with the champion.
@@ -56,7 +57,8 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
             "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes per candidate of at most "
                  f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "
                  f"seed {settings['seed']}",
-            "generations": f"{last['generation']:,}; the champion is of generation {champion['generation']:,}",
+            "generations": f"{own:,}; the champion is of generation {champion['generation']:,}",
+            **({} if own == len(rows) else {"it began with a run of": began_with(rows[-own - 1])}),
             "frames played for C": f"{last['frames_total']:,}",
             "core-hours for C": f"{last['core_hours']:.2f}"}),
         "## Gates that V and M passed\n" + bullets({
@@ -65,6 +67,11 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], evalua
         *true_state(manifest),
         "## Files\n" + bullets({file: f"SHA-256 {digest}" for file, digest in sorted(manifest["files"].items())})]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def began_with(last: Generation) -> str:
+    """What the runs took that this one began with."""
+    return f"{last['generation']:,} generations, {last['frames_total']:,} frames, counted below"
 
 
 def flags_of(settings: Settings) -> str:

@@ -20,6 +20,7 @@ from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.datasets import open_latents
 from wm_mpi.envs import DREAM, Look, family, solved_at, told_of
 from wm_mpi.evolution.champion import complete, open_run, world_of
+from wm_mpi.evolution.run_state import lived
 from wm_mpi.world.latents import latent_kl
 from wm_mpi.world.manifest import load_manifest, played_in
 
@@ -68,10 +69,19 @@ class RunData:
     environment: schema.Environment
     rows: Sequence[schema.Generation]
     """``metrics.jsonl``, a row a generation."""
+    lived: Sequence[schema.Generation]
+    """The same after those of the runs that this one began with; generations and frames count on."""
+    own_rows: int
+    """How many of these are its own."""
     evaluations: Sequence[schema.Evaluation]
     champion: schema.Champion | None
     """What is recorded with the champion; None before the first generation."""
     world: WorldData
+
+    @property
+    def frames_before(self) -> int:
+        """Frames that the runs played with which this one began."""
+        return 0 if len(self.lived) == self.own_rows else self.lived[-self.own_rows - 1]["frames_total"]
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A field of the metrics over all generations."""
@@ -164,9 +174,10 @@ def read_run(directory: str, world: str | None = None) -> RunData:
         UserError: not a run, a damaged file, or ``world`` is not the run's.
     """
     run, config = open_run(directory)
+    rows = list(whole_lines(run.metrics, schema.Generation))
     return RunData(
         run=run, config=config, environment=read_versions(run) if run.environment.exists() else {},
-        rows=list(whole_lines(run.metrics, schema.Generation)),
+        rows=rows, lived=lived(run), own_rows=len(rows),
         evaluations=list(whole_lines(run.evaluations, schema.Evaluation)),
         champion=load_arrays(run.champion, "let es go on with it", schema.Champion)[1] if run.champion.exists() else None,
         world=find_world(config, world, world_of(run, config)))

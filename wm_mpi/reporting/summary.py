@@ -49,7 +49,8 @@ def glance(data: RunData) -> list[tuple[str, str, str]]:
     return [*tiles,
             ("best candidate", f"{data.column('return_best').max():.1f}", f"of all generations, {data.own}"),
             ("frames", f"{last['frames_total'] / 1e6:,.{0 if last['frames_total'] > 1e8 else 2}f} M",
-             f"{int(data.column('episodes').sum()):,} episodes"),
+             f"{int(data.column('episodes').sum()):,} episodes"
+             + (f"; {data.frames_before / 1e6:,.1f} M before, in runs that it began with" if data.frames_before else "")),
             ("time played", str(datetime.timedelta(seconds=round(seconds.sum()))), "h:min:s, without pauses"),
             ("core-hours", f"{last['core_hours']:.3g}", f"{last['workers']} worker ranks at the end"),
             ("frames per second", f"{np.median(rate):,.0f}", f"{np.median(rate / data.column('workers')):,.0f} a worker"),
