@@ -115,6 +115,24 @@ def test_rank_0_killed_at_random_moments(undisturbed: Path, tmp_path: Path) -> N
     finish(run, undisturbed)
 
 
+@pytest.mark.parametrize("env", ["dream", "doom"])
+def test_dreams_and_doom_are_killed_and_go_on(env: str, doom: Path, tmp_path: Path) -> None:
+    """kill -9 of a worker, then of rank 0; the next start ends with the digits of a run that nobody disturbed."""
+    line = ("es", "--preset", "smoke", "--env", env, "--world", doom / "world", "--popsize", 6, "--episodes", 4, "--seed", 5,
+            "--max-frames", 80, "--generations", 3, *(("--temperature", 1.15) if env == "dream" else ()))
+    run = tmp_path / "run"
+    succeed(*line, "--out", tmp_path / "undisturbed")
+    with Job(*line, "--out", run, ranks=4) as job:
+        job.wait_for(run / "episodes.jsonl", 10)
+        job.strike(1)
+        job.wait_for(run / "episodes.jsonl", 40)
+        job.strike(0)
+        status, said = job.end(timeout=30)
+    assert status == 75, said
+    succeed(*line, "--out", run, ranks=3)
+    same(tmp_path / "undisturbed", run)
+
+
 def test_without_workers_rank_0_ends_with_a_status_of_its_own(undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with Job("es", *FULL, "--out", run, ranks=3) as job:
