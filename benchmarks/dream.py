@@ -12,9 +12,12 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
 
 import wm_mpi.core.single_thread  # noqa: F401  isort: split
 from wm_mpi.core.shipped import found
@@ -26,6 +29,7 @@ from wm_mpi.world.policy import VectorPolicy, WorldPolicy
 
 TICKS = 100
 """Ticks per round."""
+TOGETHER, GAME, POLICY = "the real game, V, M and C", "the real game alone", "V, M and C alone"
 
 
 def step_alone(world: str, width: int) -> Callable[[], None]:
@@ -60,25 +64,38 @@ def dreamt(world: str, width: int) -> Callable[[], None]:
     return advance
 
 
-def real(world: str, width: int) -> Callable[[], None]:
-    """The game, V, M and C."""
-    manifest = load_manifest(Path(world))
-    env = make_env(EnvSpec(played_in(manifest), frame=frame_of(manifest)), width)
-    policy = WorldPolicy(world, width, deterministic=True)
-    controllers = np.random.default_rng(0).normal(0, 0.1, (width, policy.parameters))
+def restarting(env: VectorEnv, act: Callable[[npt.NDArray], npt.NDArray]) -> Callable[[], None]:
+    """Play rounds of episodes that begin again where they end."""
+    seeds = list(range(env.num_envs))
 
     def advance() -> None:
-        seeds = list(range(width))
-        seen, _ = env.reset(seed=seeds)
-        for slot in seeds:
-            policy.assign(slot, controllers[slot], 0)
+        seen, _ = env.reset(seed=seeds)  # type: ignore[arg-type]  # its own hint forgets lists
         for _ in range(TICKS):
-            seen, _, terminated, truncated, _ = env.step(policy.act(seen))
+            seen, _, terminated, truncated, _ = env.step(act(seen))
             ended = terminated | truncated
             if ended.any():
-                seen, _ = env.reset(seed=seeds, options={"reset_mask": ended})
+                seen, _ = env.reset(seed=seeds, options={"reset_mask": ended})  # type: ignore[arg-type]
 
     return advance
+
+
+def real(world: str, width: int) -> dict[str, Callable[[], None]]:
+    """The game, V, M and C together; the game alone, its pictures as they are; V, M and C alone."""
+    manifest = load_manifest(Path(world))
+    spec = EnvSpec(played_in(manifest), frame=frame_of(manifest))
+    policy = WorldPolicy(world, width, deterministic=True)
+    controllers = np.random.default_rng(0).normal(0, 0.1, (width, policy.parameters))
+    for slot in range(width):
+        policy.assign(slot, controllers[slot], 0)
+    frames = np.random.default_rng(0).integers(0, 256, (width, 64, 64, 3), np.uint8)
+    still = np.zeros((width, policy.act(frames).shape[1]))
+
+    def alone() -> None:
+        for _ in range(TICKS):
+            policy.act(frames)
+
+    return {TOGETHER: restarting(make_env(spec, width), policy.act), GAME: restarting(
+        make_env(replace(spec, frame=None), width), lambda _: still), POLICY: alone}
 
 
 def main() -> None:
@@ -94,7 +111,7 @@ def main() -> None:
         for width in (16, 64):
             parts = {"M's step alone": step_alone(options.world, width), "dream": dreamt(options.world, width)}
             if width == 16:
-                parts["the real game"] = real(options.world, width)
+                parts |= real(options.world, width)
             times: dict[str, list[float]] = {name: [] for name in parts}
             for _ in range(options.rounds + 1):
                 for name, advance in parts.items():
@@ -107,6 +124,8 @@ def main() -> None:
     for width in (16, 64):
         alone, whole = (result[f"{name}, width {width}"] for name in ("M's step alone", "dream"))
         print(f"dream / M's step alone, width {width}: {whole / alone:.2f}")
+    together, game, policy = (result[f"{name}, width 16"] for name in (TOGETHER, GAME, POLICY))
+    print(f"{TOGETHER} / the sum of both: {together / (game + policy):.2f}")
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:.0f} MB resident")
     print(json.dumps(result))
 

@@ -168,7 +168,10 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "pipeline", fill)
 
 
-DREAMT = ("--env", "dream", "--temperature", 1.15, "--preset", "smoke", "--popsize", 6, "--episodes", 2, "--max-frames", 80)
+FEW = ("--width", 2)
+"""Episodes in lock-step where the game is Doom: each is a process."""
+DREAMT = ("--env", "dream", "--temperature", 1.15, "--preset", "smoke", "--popsize", 6, "--episodes", 2, "--max-frames", 80,
+          *FEW)
 """Flags of es for a C of Doom's dream, tiny."""
 
 
@@ -177,7 +180,7 @@ def doom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Doom's pipeline, tiny, up to a C of the dream: frames/ vae/ latents/ rnn/ world/ es/. Do not write into it."""
     pytest.importorskip("vizdoom", reason="vizdoom is not installed: pip install -c constraints.txt -e '.[doom]'")
     return once(tmp_path_factory, "doom", lambda out: in_one_process([
-        ["collect", "--preset", "smoke", "--env", "doom", "--out", out / "frames"], *learning(out),
+        ["collect", "--preset", "smoke", "--env", "doom", *FEW, "--out", out / "frames"], *learning(out),
         ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]]))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from conftest import DREAMT, metrics, refuse, same, succeed
+from conftest import DREAMT, FEW, metrics, refuse, same, succeed
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -301,14 +301,14 @@ def test_a_c_of_the_dream_is_judged_in_the_game(doom: Path, tmp_path: Path) -> N
         succeed("evaluate", "--run", doom / "es", "--episodes", 2, "--max-frames", 60, "--json", file, *flags)
         verdict = json.loads(file.read_text())
         assert verdict["env"]["env"] == name and verdict["env"].get("temperature") == (1.15 if name == "dream" else None)
-    said = succeed("es", "--preset", "smoke", "--env", "doom", "--world", doom / "world", "--max-frames", 40, "--out",
+    said = succeed("es", "--preset", "smoke", "--env", "doom", "--world", doom / "world", "--max-frames", 40, *FEW, "--out",
                    tmp_path / "real")
     assert "finished" in said
 
 
 def test_temperatures_are_compared(doom: Path, tmp_path: Path) -> None:
     """Each temperature's run is es's own, the table says what is in its verdicts, and nothing is played twice."""
-    line = ("temperatures", "--preset", "smoke", "--world", doom / "world", "--temperatures", 0.5, 1.3)
+    line = ("temperatures", "--preset", "smoke", "--world", doom / "world", "--temperatures", 0.5, 1.3, *FEW)
     said = succeed(*line, "--out", tmp_path / "table", ranks=2)
     rows = json.loads((tmp_path / "table" / "temperatures.json").read_text())["rows"]
     assert [row["temperature"] for row in rows] == [0.5, 1.3] and (tmp_path / "table" / "temperatures.png").exists()
@@ -317,7 +317,7 @@ def test_temperatures_are_compared(doom: Path, tmp_path: Path) -> None:
         assert row["dream"]["env"]["temperature"] == row["temperature"]
         assert f"{row['temperature']:.2f}" in said and f"{row['real']['mean']:.0f} ± {row['real']['std']:.0f}" in said
     succeed("es", "--env", "dream", "--world", doom / "world", "--temperature", 1.3, "--popsize", 4, "--episodes", 1,
-            "--generations", 2, "--max-frames", 60, "--eval-every", 2, "--eval-episodes", 2, "--stuck-frames", 0,
+            "--generations", 2, "--max-frames", 60, "--eval-every", 2, "--eval-episodes", 2, "--stuck-frames", 0, *FEW,
             "--out", tmp_path / "es")
     same(tmp_path / "es", tmp_path / "table" / "1.3")
     files = [tmp_path / "table" / at / f"{name}.jsonl" for at in ("0.5", "1.3") for name in ("metrics", "evaluations")]

@@ -340,7 +340,7 @@ def test_world_has_manifest_and_pictures(pipeline: Path) -> None:
 def test_training_goes_on_after_kill(copied: Path) -> None:
     """kill -9 in the middle of a pass, the last part perhaps unsaved: the same command gives undisturbed weights."""
     def arguments(out: str) -> list[object]:
-        return ["train_vae", "--data", copied / "frames", "--out", copied / out, "--epochs", 2, "--parts", 2,
+        return ["train_vae", "--data", copied / "frames", "--out", copied / out, "--epochs", 1, "--parts", 4,
                 "--batch-size", 40]
 
     with subprocess.Popen(command(*arguments("killed")), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
@@ -366,8 +366,7 @@ def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> N
     stages = [
         ["train_vae", "--preset", "smoke", "--data", pipeline / "frames", "--out", tmp_path / "vae"],
         ["encode", "--data", pipeline / "frames", "--vae", tmp_path / "vae", "--out", tmp_path / "latents"],
-        ["train_rnn", "--preset", "smoke", "--data", tmp_path / "latents", "--out", tmp_path / "rnn", "--steps", 40,
-         "--steps-per-epoch", 20],
+        ["train_rnn", "--preset", "smoke", "--data", tmp_path / "latents", "--out", tmp_path / "rnn"],
         ["freeze", "--vae", tmp_path / "vae", "--rnn", tmp_path / "rnn", "--data", pipeline / "frames",
          "--out", tmp_path / "world", "--force"]]
     said = succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str),

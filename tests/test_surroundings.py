@@ -35,6 +35,7 @@ from wm_mpi.core.options import PATHS, Command, flag
 from wm_mpi.core.progress import Progress, speak
 from wm_mpi.core.ranges import check
 from wm_mpi.core.terminal import quoted, shown, spell_streams
+from wm_mpi.evolution import judging
 
 OPTIONS = [each for each in vars(config).values() if isinstance(each, type) and each.__name__.endswith("Config")]
 STRANGE = os.fsdecode(b"caf\xe9 isn't \xff0 \\ text")
@@ -248,7 +249,7 @@ def test_a_run_that_takes_no_verdict(tmp_path: Path, unwritable: Path, monkeypat
     run = train(tmp_path / "run")
     (run / "evaluations.jsonl").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "score", never)
+        patch.setattr(judging, "score", never)
         with pytest.raises(UserError, match="evaluations.jsonl cannot be written: .*: give --json FILE"):
             judge(run)
         with pytest.raises(UserError, match="file/out cannot be written: "):
@@ -292,7 +293,7 @@ def test_compared_runs_are_told_apart_by_number(tmp_path: Path, monkeypatch: pyt
 def test_a_place_that_cannot_be_written_is_said_first(refused: Callable[[Path, Path], None], tmp_path: Path,
                                                       unwritable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(tmp_path / "run")
-    for module, work in ((report, "make_footage"), (refit, "Features"), (export, "write_export"), (watch, "get_in")):
+    for module, work in ((report, "make_footage"), (refit, "Features"), (export, "write_export"), (watch, "open_session")):
         monkeypatch.setattr(module, work, never)
     with pytest.raises(UserError, match=r"file/out(\.mp4|\.png)? cannot be written: Not a directory"):
         refused(run, unwritable)

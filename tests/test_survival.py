@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, metrics, once, refuse, same, succeed
+from conftest import FEW, ROOT, metrics, once, refuse, same, succeed
 from skips import NO_ROOT
 from striking import Job
 
@@ -119,7 +119,7 @@ def test_rank_0_killed_at_random_moments(undisturbed: Path, tmp_path: Path) -> N
 def test_dreams_and_doom_are_killed_and_go_on(env: str, doom: Path, tmp_path: Path) -> None:
     """kill -9 of a worker, then of rank 0; the next start ends with the digits of a run that nobody disturbed."""
     line = ("es", "--preset", "smoke", "--env", env, "--world", doom / "world", "--popsize", 6, "--episodes", 4, "--seed", 5,
-            "--max-frames", 80, "--generations", 3, *(("--temperature", 1.15) if env == "dream" else ()))
+            "--max-frames", 80, "--generations", 3, *FEW, *(("--temperature", 1.15) if env == "dream" else ()))
     run = tmp_path / "run"
     succeed(*line, "--out", tmp_path / "undisturbed")
     with Job(*line, "--out", run, ranks=4) as job:

@@ -13,9 +13,9 @@ COMMANDS = (
     ("train_vae", "train V, the VAE, on the frames (GPU)", "weights.h5"),
     ("encode", "encode the frames with V (GPU)", "latents.h5"),
     ("train_rnn", "train M, the MDN-RNN, on the latents (GPU)", "weights.h5"),
-    ("freeze", "join V and M into a world that ranks can run", "world/"),
+    ("freeze", "join V and M into a world for ranks", "world/"),
     ("es", "train the controller with CMA-ES (MPI)", "champion.h5"),
-    ("temperatures", "train C in dreams, cold to hot, and compare (MPI)", "a table"),
+    ("temperatures", "train C in dreams, from cold to hot (MPI)", "a table"),
     ("refit", "carry a champion over to another world", "start.h5"),
     ("evaluate", "score the champion on unseen tracks (MPI)", "evaluations.jsonl"),
     ("watch", "see it drive: a film, a page or a window", "watch.mp4"),
@@ -59,7 +59,7 @@ def show(explained: bool) -> None:
     """Print the list of commands, and what their exit statuses mean."""
     print("World Models over MPI. Commands, in the order of the data: wm-mpi X,\nwhich is python -m wm_mpi.X, starts X.\n")
     for name, purpose, product in COMMANDS:
-        print(f"  {name:<12}  {purpose:<47} -> {product}")
+        print(f"  {name:<12}  {purpose:<43} -> {product}")
     print("\n(MPI): wm-mpi launch -np N X starts it on N ranks, wm-mpi X in one process.\n"
           "Each has --help, --quiet and --verbose. What their exit statuses mean: wm-mpi --help")
     if explained:
