@@ -29,6 +29,6 @@ timed "2/7 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/
 timed "3/7 encode" python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
 timed "4/7 train M" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" --steps 800 --seed "$seed"
 timed "5/7 freeze" python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
-play "6/7 train C" wm_mpi.es --env "$game" --world "$out/world" --popsize 32 --episodes 2 --stuck-frames 0 --generations 60 \
+play "6/7 train C" wm_mpi.es --env "$game" --world "$out/world" --popsize 32 --episodes 2 --generations 60 \
     --eval-every 10 --eval-episodes 32 --seed "$seed" --out "$out/es"
 play "7/7 judge it" wm_mpi.evaluate --run "$out/es" --world "$out/world" --json "$out/verdict.json"

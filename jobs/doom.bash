@@ -31,7 +31,7 @@ timed "4/7 train M" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out
     --last-learning-rate 1e-4 --seed "$seed"
 timed "5/7 freeze" python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
 play "6/7 train C in the dream" wm_mpi.es --env dream --world "$out/world" --temperature "${TEMPERATURE:-1.15}" --popsize 64 \
-    --episodes 16 --stuck-frames 0 --generations 60 --eval-every 10 --eval-episodes 32 --seed "$seed" --out "$out/es"
+    --episodes 16 --generations 60 --eval-every 10 --eval-episodes 32 --seed "$seed" --out "$out/es"
 play "7/7 judge it in the real game" wm_mpi.evaluate --run "$out/es" --world "$out/world" --episodes 500 \
     --json "$out/verdict.json"
 play "7/7 and in its dream" wm_mpi.evaluate --run "$out/es" --world "$out/world" --env dream --episodes 100 \

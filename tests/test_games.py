@@ -187,6 +187,9 @@ def test_the_longest_episode_is_the_game_s() -> None:
         config = settled(parse(EsConfig, "es", ["--env", name]))
         assert config.max_frames == frames and (config.world is not None) == world
     assert settled(parse(EsConfig, "es", ["--env", "doom", "--max-frames", "7"])).max_frames == 7
+    for name, stuck in (("carracing", 100), ("toy", 100), ("doom", 0), ("LunarLander-v3", 0)):
+        assert settled(parse(EsConfig, "es", ["--env", name])).stuck_frames == stuck
+    assert settled(parse(EsConfig, "es", ["--stuck-frames", "0"])).stuck_frames == 0
 
 
 @pytest.mark.parametrize("kind", CONTROLS)

@@ -197,8 +197,9 @@ class EsConfig(EpisodeOptions, Command):
     """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
     stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
     """Stop once the validation mean reaches this return (points)."""
-    stuck_frames: int = 100
-    """End a training episode after this many frames without a gain in return (0: never); evaluation ignores it."""
+    stuck_frames: int | None = None
+    """End a training episode after this many frames without a gain in return; evaluation ignores it (0: never; default: the
+    game's own, 100 for CarRacing, 0 for most)."""
     eval_every: int = 5
     """Generations between validations of the mean solution (count)."""
     temperature: float | None = None

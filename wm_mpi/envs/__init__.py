@@ -61,14 +61,13 @@ Options = TypeVar("Options")
 
 
 def settled(config: Options) -> Options:
-    """A command's options with what its game decides: the longest episode if none is given; no pictures, no world."""
+    """A command's options with what its game decides: when an episode ends, if that is not given; no pictures, no world."""
     options: Any = config
     if options.env == DREAM:  # which is as long as the game of its world
         return config
     game = game_of(options.env)
     changes: dict[str, Any] = {}
-    if getattr(options, "max_frames", 0) is None:
-        changes["max_frames"] = game.max_frames
+    changes |= {name: getattr(game, name) for name in ("max_frames", "stuck_frames") if getattr(options, name, 0) is None}
     if not game.pictures and getattr(options, "world", None) is not None:
         changes["world"] = None
     return replace(options, **changes) if changes else config

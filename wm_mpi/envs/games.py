@@ -63,6 +63,8 @@ class Game:
     """Sizes of V and M, as published."""
     max_frames: int = 1000
     """The longest episode, unless told otherwise."""
+    stuck_frames: int = 0
+    """Frames without a gain after which a training episode ends, unless told otherwise; 0: never."""
     dropped_frames: int = 0
     """Episodes of at most so many frames are left out of V's and M's training."""
     ending_weight: float = 1.0
@@ -100,7 +102,7 @@ def _fast(rules: Rules, width: int, frame: str | None) -> VectorEnv:
 def _car(identity: Callable[[], str], make: Callable[[float], gymnasium.Env],
          vector: Callable[[Rules, int, str | None], VectorEnv] | None = None) -> Game:
     return Game(identity, lambda rules: make(rules.lap_complete_percent), Control(CAR), CAR_LOOK, frames=CUTS,
-                shape=(96, 96), vector=vector, dream_safe_frames=50, solved=(900.0, 100), smooth=True)
+                shape=(96, 96), vector=vector, stuck_frames=100, dream_safe_frames=50, solved=(900.0, 100), smooth=True)
 
 
 CAR_LOOK = Look("CarRacing", "drive", "the road", "track", laps=True, outputs=("steer", "gas", "brake"),
@@ -113,7 +115,7 @@ GAMES: dict[str, Game] = {
     "gymnasium": _car(carracing.gymnasium_id, carracing.make_gymnasium),
     "gym": _car(carracing.gym_id, carracing.make_gym),
     "toy": Game(toy.toy_id, lambda rules: toy.Toy(), Control(CAR, "plain"),
-                Look("The toy environment", episode="track", laps=True), observations=toy.OBSERVATIONS),
+                Look("The toy environment", episode="track", laps=True), observations=toy.OBSERVATIONS, stuck_frames=100),
     "doom": Game(doom.doom_id, lambda rules: doom.TakeCover(large=rules.frame == PUBLISHED),
                  Control((Output(1.0, 0.0, -1.0),), features=("z", "c", "h"), bias=False), DOOM_LOOK,
                  frames={"view": Cut(doom.SHOWN_ROWS, doom.HEIGHT),

@@ -32,9 +32,10 @@ def dreaming(config: EsConfig, manifest: Manifest | None) -> tuple[EsConfig, Env
         UserError: options of dreams where none is dreamt.
     """
     if config.env == DREAM and manifest is not None:
+        game = game_of(played_in(manifest))
         config = replace(config, temperature=1.0 if config.temperature is None else config.temperature,
-                         max_frames=config.max_frames or game_of(played_in(manifest)).max_frames,
-                         validate_in=config.validate_in or "real")
+                         max_frames=config.max_frames or game.max_frames, validate_in=config.validate_in or "real",
+                         stuck_frames=game.stuck_frames if config.stuck_frames is None else config.stuck_frames)
     elif config.temperature is not None or config.validate_in is not None:
         raise UserError("--temperature and --validate-in are for --env dream")
     return config, EnvSpec(config.env, config.max_frames or 0, config.lap_complete_percent, frame_of(manifest),
@@ -99,7 +100,7 @@ def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDA
 
 def training_tasks(config: EsConfig, generation: int) -> list[Task]:
     """All (candidate, episode) pairs; candidates share the generation's tracks."""
-    return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode), config.stuck_frames)
+    return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode), config.stuck_frames or 0)
             for candidate in range(config.popsize) for episode in range(config.episodes)]
 
 
