@@ -46,9 +46,14 @@ def load(name: str, default: object) -> object:
 
 
 def store(name: str, value: object) -> None:
-    partial = CLOUD / f"{name}.{os.getpid()}"
-    partial.write_text(json.dumps(value))
-    partial.replace(CLOUD / name)
+    put(CLOUD / name, json.dumps(value).encode())
+
+
+def put(target: Path, data: bytes) -> None:
+    """Write a file as an object in a bucket is written: others see all of it, or what was there before."""
+    partial = CLOUD / f"{target.name}.{os.getpid()}"
+    partial.write_bytes(data)
+    partial.replace(target)
 
 
 @contextlib.contextmanager
@@ -113,7 +118,7 @@ class Gcloud:
     def storage_cp(self) -> None:
         source, target = map(place, self.names)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
+        put(target, source.read_bytes())
 
     def storage_rsync(self) -> None:
         source, target = map(place, self.names)
@@ -122,7 +127,7 @@ class Gcloud:
         wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
         for name in wanted:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes((source / name).read_bytes())
+            put(target / name, (source / name).read_bytes())
         if "delete-unmatched-destination-objects" in self.flags:
             for path in target.rglob("*"):
                 if path.is_file() and path.relative_to(target) not in wanted:
@@ -190,7 +195,7 @@ def happen(name: str, event: dict) -> None:
     if "tell" in event:
         status = next((CLOUD / "bucket").glob("*/wm_mpi/*/status"))
         words = dict(word.split("=") for word in status.read_text().split()) | {"vm": name} | event["tell"]
-        status.write_text(" ".join(f"{key}={value}" for key, value in words.items()) + "\n")
+        put(status, (" ".join(f"{key}={value}" for key, value in words.items()) + "\n").encode())
     if event.get("until"):  # a real VM goes its way
         deadline = time.monotonic() + 60
         while not list(CLOUD.glob(event["until"])) and time.monotonic() < deadline:
