@@ -22,6 +22,7 @@ from gymnasium.vector import VectorEnv
 import wm_mpi.core.single_thread  # noqa: F401  isort: split
 from wm_mpi.core.shipped import found
 from wm_mpi.envs import EnvSpec, display, make_env
+from wm_mpi.envs.one_by_one import OneByOne
 from wm_mpi.world.inference import Inference
 from wm_mpi.world.latent_dream import LatentDream
 from wm_mpi.world.manifest import frame_of, load_manifest, played_in
@@ -79,8 +80,26 @@ def restarting(env: VectorEnv, act: Callable[[npt.NDArray], npt.NDArray]) -> Cal
     return advance
 
 
+def bare(env: VectorEnv) -> Callable[[], None]:
+    """Rounds of the games of ``env`` one after the other, with nothing of ours around them; of our engine, which is one."""
+    still = np.zeros((env.num_envs, *env.single_action_space.shape))  # type: ignore[misc]
+    if not isinstance(env, OneByOne):
+        return restarting(env, lambda _: still)
+    games = [each.unwrapped for each in env.envs]
+
+    def advance() -> None:
+        for seed, game in enumerate(games):
+            game.reset(seed=seed)
+        for _ in range(TICKS):
+            for seed, game in enumerate(games):
+                if game.step(still[seed])[2]:
+                    game.reset(seed=seed)
+
+    return advance
+
+
 def real(world: str, width: int) -> dict[str, Callable[[], None]]:
-    """The game, V, M and C together; the game alone, its pictures as they are; V, M and C alone."""
+    """The game, V, M and C together; the game's own steps alone; V, M and C alone."""
     manifest = load_manifest(Path(world))
     spec = EnvSpec(played_in(manifest), frame=frame_of(manifest))
     policy = WorldPolicy(world, width, deterministic=True)
@@ -88,14 +107,13 @@ def real(world: str, width: int) -> dict[str, Callable[[], None]]:
     for slot in range(width):
         policy.assign(slot, controllers[slot], 0)
     frames = np.random.default_rng(0).integers(0, 256, (width, 64, 64, 3), np.uint8)
-    still = np.zeros((width, policy.act(frames).shape[1]))
 
     def alone() -> None:
         for _ in range(TICKS):
             policy.act(frames)
 
-    return {TOGETHER: restarting(make_env(spec, width), policy.act), GAME: restarting(
-        make_env(replace(spec, frame=None), width), lambda _: still), POLICY: alone}
+    return {TOGETHER: restarting(make_env(spec, width), policy.act), GAME: bare(make_env(replace(spec, frame=None), width)),
+            POLICY: alone}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,23 @@ def doom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "doom", lambda out: in_one_process([
         ["collect", "--preset", "smoke", "--env", "doom", *FEW, "--out", out / "frames"], *learning(out),
         ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]]))
+
+
+class Watching:
+    """A recorder of the actions of episodes that a ``Rollout`` plays, by the number of their task."""
+
+    def __init__(self) -> None:
+        self._taken: dict[int, list[tuple[float, ...]]] = {}
+        self.actions: dict[int, list[tuple[float, ...]]] = {}
+
+    def begin(self, slot: int) -> None:
+        self._taken[slot] = []
+
+    def step(self, slot: int, frame: object, action: Iterable[float], reward: float, terminated: bool) -> None:
+        self._taken[slot].append(tuple(action))
+
+    def finish(self, slot: int, index: int, task: object) -> None:
+        self.actions[index] = self._taken[slot]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from browser import Browser, Page, browser
-from conftest import ENVIRONMENT, ROOT, command, once, refuse, succeed
+from conftest import ENVIRONMENT, ROOT, Watching, command, once, refuse, succeed
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -649,21 +649,9 @@ def test_the_page_drives_what_is_judged_to_the_last_bit(monkeypatch: pytest.Monk
     trained = load_trained(found("carracing"), env=None, world=None, max_frames=150, lap_complete_percent=None,
                            deterministic=None)
     source = RunSource(trained)
-    seeds, driven = [source.seed(track) for track in (0, 1, 2)], []
-    taken: dict[int, list[tuple[float, ...]]] = {}
-
-    class Watching:
-        def begin(self, slot: int) -> None:
-            taken[slot] = []
-
-        def step(self, slot: int, frame: Any, action: Any, reward: float, terminated: bool) -> None:
-            taken[slot].append(tuple(action))
-
-        def finish(self, slot: int, index: int, task: Task) -> None:
-            driven.append((index, taken[slot]))
-
+    seeds, recorder = [source.seed(track) for track in (0, 1, 2)], Watching()
     policy = make_policy(trained.spec, trained.world, trained.settings["width"], trained.deterministic)
-    rollout = Rollout(make_env(trained.spec, trained.settings["width"]), policy, Watching())
+    rollout = Rollout(make_env(trained.spec, trained.settings["width"]), policy, recorder)
     judged = dict(rollout.run(trained.parameters[None], Listed(enumerate(Task(0, seed) for seed in seeds))))
     car = source.car(source.latest(), "road")
     for index, seed in enumerate(seeds):
@@ -672,7 +660,7 @@ def test_the_page_drives_what_is_judged_to_the_last_bit(monkeypatch: pytest.Monk
         while not car.ended:
             car.advance()
             shown.append(car.action)
-        assert shown == dict(driven)[index] and car.sight().total == judged[index].total
+        assert shown == recorder.actions[index] and car.sight().total == judged[index].total
 
 
 def test_the_track_is_the_environments(run: Path) -> None:

@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 import pytest
 from browser import browser
-from conftest import once, succeed
+from conftest import Watching, once, succeed
 from gymnasium import spaces
 from PIL import Image
 from websockets.exceptions import ConnectionClosed
@@ -85,22 +85,9 @@ def shown(session: Session, track: int) -> tuple[list[tuple[float, ...]], float]
 
 def judged(rollout: Rollout, parameters: np.ndarray, tracks: list[int]) -> list[tuple[list[tuple[float, ...]], float]]:
     """The same of episodes that ``rollout`` plays side by side."""
-    taken: dict[int, list[tuple[float, ...]]] = {}
-    actions: dict[int, list[tuple[float, ...]]] = {}
-
-    class Watching:
-        def begin(self, slot: int) -> None:
-            taken[slot] = []
-
-        def step(self, slot: int, frame: Any, action: Any, reward: float, terminated: bool) -> None:
-            taken[slot].append(tuple(action))
-
-        def finish(self, slot: int, index: int, task: Task) -> None:
-            actions[index] = taken[slot]
-
-    rollout._recorder = Watching()
+    recorder = rollout._recorder = Watching()
     played = dict(rollout.run(parameters[None], Listed(enumerate(Task(0, track_seed(0, track)) for track in tracks))))
-    return [(actions[index], played[index].total) for index in range(len(tracks))]
+    return [(recorder.actions[index], played[index].total) for index in range(len(tracks))]
 
 
 def test_doom_is_shown_as_it_is_judged(doom: Path) -> None:

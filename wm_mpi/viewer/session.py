@@ -158,7 +158,22 @@ class Drive(Session):
                               predicted=predicted)
 
 
-class DreamDrive(Drive):
+class Dreaming(Session):
+    """What sessions in M have in common."""
+
+    _env: DreamVector | LatentDream
+
+    @property  # type: ignore[override]
+    def temperature(self) -> float:
+        """How far M's draws stray; may be set between steps."""
+        return self._env.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._env.temperature = value
+
+
+class DreamDrive(Dreaming, Drive):
     """The same car inside M: what it sees is decoded from latents that M draws, beginning on the track's real first frame.
 
     The controller cannot tell: it sees pictures through V, and remembers with an M of its own.
@@ -172,17 +187,8 @@ class DreamDrive(Drive):
     def _picture(self) -> Picture:
         return enlarged(self._frames[0], self._road, self._shown)
 
-    @property  # type: ignore[override]
-    def temperature(self) -> float:
-        """How far M's draws stray (see ``DreamVector``); may be set between steps."""
-        return self._env.temperature
 
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._env.temperature = value
-
-
-class LatentDrive(Session):
+class LatentDrive(Dreaming):
     """The dream that a controller is trained in with ``--env dream``, decoded for who looks: C sees latents and M's state.
 
     A dream is the one that ``rollout`` plays for the same seed and temperature, to the last bit where ``width`` is that of
@@ -215,15 +221,6 @@ class LatentDrive(Session):
         aspect = game.look.aspect or game.shape[1] / game.shape[0]
         self._size = within(aspect, size)
         self.show = Show.of(game, aspect, DREAMT_VIEWS, "the dream", self._env.latents)
-
-    @property  # type: ignore[override]
-    def temperature(self) -> float:
-        """How far M's draws stray; may be set between steps."""
-        return self._env.temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._env.temperature = value
 
     def _begin(self, seed: EpisodeSeed) -> npt.NDArray:
         rows = self._env.num_envs

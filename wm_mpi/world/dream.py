@@ -23,7 +23,24 @@ DREAM = 2018
 """Sets a dream's own draws apart from everything else that a track's seed decides."""
 
 
-class DreamVector(VectorEnv):
+class Tempered:
+    """What dreams have in common."""
+
+    _temperature = 1.0
+
+    @property
+    def temperature(self) -> float:
+        """How far M's draws stray: below 1 likely worlds, above 1 wild ones. May be set between steps."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"temperature is {value}, but must be above 0 and finite")
+        self._temperature = float(value)
+
+
+class DreamVector(Tempered, VectorEnv):
     """``num_envs`` dreams in lock-step behind the interface of the real environments, with autoreset disabled.
 
     A step is the paper's: each latent's next value is drawn from its mixture, the component from logmix / temperature,
@@ -61,17 +78,6 @@ class DreamVector(VectorEnv):
         self._generators = [generator(DREAM, 0)] * width
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
-
-    @property
-    def temperature(self) -> float:
-        """How far M's draws stray: below 1 likely worlds, above 1 wild ones. May be set between steps."""
-        return self._temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"temperature is {value}, but must be above 0 and finite")
-        self._temperature = float(value)
 
     def reset(self, *, seed: int | list[int | None] | None = None,  # type: ignore[override]
               options: dict[str, Any] | None = None) -> tuple[Frames, dict[str, Any]]:

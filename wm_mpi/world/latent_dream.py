@@ -4,7 +4,6 @@ As in the paper (section 5.3); see ``graph_memory.build_dream``.
 """
 
 import functools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from wm_mpi.core.schema import Manifest
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import game_of
+from wm_mpi.world.dream import Tempered
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.manifest import AGAIN, load_manifest, played_in, read_part
@@ -34,7 +34,7 @@ BEGINNINGS = "beginnings.h5"
 """The file of a world with V's mu and logvar of first frames, from which dreams set out."""
 
 
-class LatentDream(VectorEnv):
+class LatentDream(Tempered, VectorEnv):
     """``num_envs`` dreams in lock-step behind the interface of the real environments, with autoreset disabled.
 
     Observations are what C sees of the real game, float32 [num_envs, F], so that a champion of the dream plays the real
@@ -53,7 +53,6 @@ class LatentDream(VectorEnv):
         game = game_of(played_in(manifest))
         self.control = Control.of(manifest.get("controller"))
         self.num_envs, self._max_frames = width, max_frames
-        self._heat = np.zeros((width, 1), np.float32)
         self.temperature = temperature
         self._reward, self._safe_frames = game.dream_reward, game.dream_safe_frames
         rnn = weights_in(Path(world), manifest, "rnn.h5")
@@ -73,17 +72,6 @@ class LatentDream(VectorEnv):
         self._chance, self._noise = np.zeros((2, width, BLOCK, latents), np.float32)
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
-
-    @property
-    def temperature(self) -> float:
-        """How far M's draws stray: below 1 likely worlds, above 1 wild ones. May be set between steps."""
-        return self._temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"temperature is {value}, but must be above 0 and finite")
-        self._heat[:] = self._temperature = float(value)
 
     def reset(self, *, seed: int | list[int | None] | None = None,  # type: ignore[override]
               options: dict[str, Any] | None = None) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
@@ -114,7 +102,7 @@ class LatentDream(VectorEnv):
         z, h, c, reward, termination = self._session.run(
             ["z_next", "h_next", "c_next", "reward", "termination"],
             {"z": self._z, "actions": np.asarray(actions, np.float32), "h": self._h, "c": self._c,
-             "temperature": self._heat, "chance": chance, "noise": noise})
+             "temperature": np.full((self.num_envs, 1), self.temperature, np.float32), "chance": chance, "noise": noise})
         goes_on = running[:, None]
         self._before = self._z, self._h, self._c, np.asarray(actions)
         self._z, self._h, self._c = (np.where(goes_on, new, old) for new, old in zip((z, h, c), self._before, strict=False))
