@@ -33,7 +33,7 @@ from wm_mpi.rollout.exploration import HeldPolicy
 from wm_mpi.world.graph import build_policy
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference
-from wm_mpi.world.latent_dream import LatentDream
+from wm_mpi.world.latent_dream import BLOCK, LatentDream
 from wm_mpi.world.policy import GraphPolicy, VectorPolicy, open_session
 from wm_mpi.world.reference import tick
 
@@ -257,17 +257,26 @@ def test_draws_are_the_paper_s(doom: Path, temperature: float) -> None:
 
 
 def test_a_dream_does_not_depend_on_its_neighbours(doom: Path) -> None:
-    def dreamt(width: int, slot: int) -> list[np.ndarray]:
+    """Nor on its slot, nor on the dream before it there, over more steps than are drawn at once."""
+    def dreamt(width: int, slot: int, before: int = 0) -> list[np.ndarray]:
         dream = LatentDream(str(doom / "world"), width, 1.15, 50)
-        seen = [dream.reset(seed=[100 + (slot == each) for each in range(width)])[0][slot]]
-        for step in range(20):
+        dream._safe_frames = 50
+        dream.reset(seed=[200 + each for each in range(width)])
+        for step in range(before):
+            dream.step(np.full((width, 1), np.cos(step)))
+        seen, noise = [dream.reset(seed=[100 + (slot == each) for each in range(width)])[0][slot]], set()
+        for step in range(2 * BLOCK + 3):
             observations, rewards, *_ = dream.step(np.full((width, 1), np.sin(step)))
             seen.append(observations[slot])
+            noise.add(dream._noise[slot].tobytes())
             assert rewards[slot] == 1
+        assert len(noise) == 3  # drawn anew for each block, and only then
         return seen
 
-    for left, right in zip(dreamt(4, 2), dreamt(4, 0), strict=True):
-        np.testing.assert_array_equal(left, right)
+    alone = dreamt(4, 0)
+    for others in (dreamt(4, 2), dreamt(4, 0, 7), dreamt(4, 3, BLOCK)):
+        for left, right in zip(alone, others, strict=True):
+            np.testing.assert_array_equal(left, right)
 
 
 def test_doom_is_what_it_tells(doom: Path) -> None:
