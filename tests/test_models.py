@@ -19,7 +19,9 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.batches import Batch
 from wm_mpi.data.datasets import open_frames
+from wm_mpi.encode import made_before
 from wm_mpi.freeze import KERAS_ON_CPU, KERAS_ON_GPU, ROUNDINGS, compare
+from wm_mpi.models.checkpoints import load_weights
 from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.models.rnn import MdnRnn, mixture_nll
 from wm_mpi.models.training import Trainer, get_weights, named_weights, set_weights
@@ -393,6 +395,21 @@ def test_v_and_m_that_do_not_fit(copied: Path) -> None:
     assert "another V" in said and not (copied / "new_world" / "manifest.json").exists()
     assert "mixed up" in refuse_here("freeze", "--vae", copied / "rnn", "--rnn", copied / "vae", "--data",
                                      copied / "frames", "--out", copied / "new_world")
+
+
+def test_latents_are_made_once(copied: Path) -> None:
+    """And anew where they are damaged, or V is another one."""
+    arguments = ["encode", "--data", copied / "frames", "--vae", copied / "vae", "--out", copied / "new"]
+    latents = copied / "new" / "latents.h5"
+    assert "finished:" in here(*arguments)
+    made, when = latents.read_bytes(), latents.stat().st_mtime_ns
+    assert made == (copied / "latents" / "latents.h5").read_bytes()
+    assert "finished before:" in here(*arguments) and latents.stat().st_mtime_ns == when
+    os.truncate(latents, len(made) - 5000)
+    assert "finished:" in here(*arguments) and latents.read_bytes() == made
+    with open_frames(copied / "frames") as frames:
+        digest = load_weights(copied / "vae", "vae")[1]["sha256"]
+        assert made_before(copied / "new", frames, digest) and not made_before(copied / "new", frames, digest[::-1])
 
 
 def test_an_untrained_m_for_comparisons(pipeline: Path, tmp_path: Path) -> None:

@@ -6,22 +6,24 @@ from wm_mpi.core.config import EncodeConfig
 if __name__ == "__main__":
     run_command("encode", EncodeConfig)
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.errors import UserError
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.rundir import begin_directory
-from wm_mpi.data.datasets import Dataset, open_frames, shown, write_latents
+from wm_mpi.data.datasets import Dataset, open_frames, open_latents, shown, write_latents
 from wm_mpi.models.checkpoints import load_weights
 from wm_mpi.models.training import backend, set_weights
 from wm_mpi.models.vae import Vae
 
 
 def main(config: EncodeConfig) -> None:
-    """Write ``latents.h5``; it is small and quick to make, so a second run makes it anew."""
+    """Write ``latents.h5``, unless it is there already, of this V and these frames."""
     weights, about = load_weights(config.vae, "vae")
     latents = len(weights["encoder/mu/bias"])
     vae = Vae(latents)
@@ -30,9 +32,22 @@ def main(config: EncodeConfig) -> None:
         data.require(shown(about["env"]), f"V in {config.vae}")
         out = Path(config.out)
         begin_directory(out, config.values(), config.changeable_fields())
+        if made_before(out, data, about["sha256"]):
+            print(f"finished before: latents in {out / 'latents.h5'}")
+            return
         log.info(f"encoding {len(data):,} frames, {backend()}")
         write_latents(out / "latents.h5", data, encoded(vae, data, config.batch_size), latents, {"vae": about["sha256"]})
     print(f"finished: latents in {out / 'latents.h5'}")
+
+
+def made_before(directory: Path, frames: Dataset, vae: str) -> bool:
+    """Whether ``latents.h5`` is there, whole, of the same episodes and the V with this digest."""
+    if not (directory / "latents.h5").exists():
+        return False
+    with contextlib.suppress(UserError), open_latents(directory) as latents:  # a damaged file is made anew
+        return (latents.about == {**frames.about, "vae": vae}
+                and np.array_equal(latents.identities(), frames.identities()))
+    return False
 
 
 def encoded(vae: Vae, data: Dataset, batch_size: int) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
