@@ -10,15 +10,15 @@ VERSION = next(line.split('"')[1] for line in (HERE / "wm_mpi" / "__init__.py").
 
 EXTRAS = {
     "mpi": ["openmpi>=5.0.11"],  # an MPI without root, whose ranks may be lost; a cluster's own works in its place
-    "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboardX>=2.6", "matplotlib>=3.9",
-              "scipy>=1.15"],  # V and M
+    "train": ["tensorflow>=2.20", "keras>=3.10", "tensorboard>=2.19", "matplotlib>=3.9", "scipy>=1.15"],  # V and M
     "watch": ["av>=14.0", "matplotlib>=3.9"],  # films, and a report as one picture
     "doom": ["vizdoom>=1.3"],
     "atari": ["ale-py>=0.11"],  # its games are inside
     "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
     "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13",
-             "pyyaml>=6.0", "jsonschema>=4.23"],
-    "ci": ["torch>=2.9", "stable-baselines3>=2.7"],  # what a few tests would skip without; 2 GB with PyPI's torch
+             "pyyaml>=6.0", "jsonschema>=4.23", "griffe2md>=1.5", "nbclient>=0.10", "ipykernel>=6.29"],
+    "ci": ["torch>=2.9", "stable-baselines3>=2.7", "wandb>=0.20", "mlflow-skinny>=3.0"],
+    # what a few tests would skip without; 2 GB with PyPI's torch
 }
 
 setup(
@@ -32,7 +32,7 @@ setup(
     # Said, so that an editable installation puts this folder on the path. Otherwise it uses a finder, which comes after the
     # path: in the folder that holds a clone called wm_mpi, Python would take the clone itself for the package.
     package_dir={"": "."},
-    package_data={"wm_mpi": ["pretrained/*/*"], "wm_mpi.reporting": ["*.csv", "report.css", "report.html"],
+    package_data={"wm_mpi": ["pretrained/*/*", "py.typed"], "wm_mpi.reporting": ["*.csv", "report.css", "report.html"],
                   "wm_mpi.envs.fast.render": ["*.npz"],
                   "wm_mpi.viewer.web": ["page.*"]},
     python_requires=">=3.11,<3.14",
@@ -45,6 +45,7 @@ setup(
         "cma>=4.0",
         "h5py>=3.12",
         "jinja2>=3.1",
+        "tensorboardX>=2.6",
         "msgspec>=0.19",
         "pyvirtualdisplay>=3.0",
         "onnx>=1.17",

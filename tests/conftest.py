@@ -201,6 +201,19 @@ class Watching:
         self.actions[index] = self._taken[slot]
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as a wheel, and installed from it in site/. Do not write into it."""
+    def fill(out: Path) -> None:
+        for arguments in (["wheel", "--wheel-dir", out, ROOT], ["install", "--target", out / "site"]):
+            subprocess.run([sys.executable, "-m", "pip", arguments[0], "--quiet", "--no-deps", *arguments[1:],
+                            *(out.glob("*.whl") if arguments[0] == "install" else ())], check=True, capture_output=True)
+        for path in (ROOT / "wm_mpi" / "envs" / "fast").rglob("*.py"):  # so that the engine need not be compiled again
+            shutil.copystat(path, out / "site" / path.relative_to(ROOT))
+
+    return once(tmp_path_factory, "wheel", fill)
+
+
 @pytest.fixture
 def copied(pipeline: Path, tmp_path: Path) -> Path:
     """A copy of the pipeline that a test may damage."""

@@ -182,7 +182,7 @@ class EsConfig(EpisodeOptions, Command):
                   "deterministic": False, "stuck_frames": 0}}
 
     out: Out = dataclasses.field(default="runs/es", metadata=changeable())
-    """Directory of the run."""
+    """Directory of the run; tensorboard/ in it is for tensorboard --logdir runs."""
     world: str | None = dataclasses.field(default=SHIPPED, metadata=changeable())
     """Directory that freeze wrote, or the name of a world that comes with the package (the toy environment needs none)."""
     popsize: int = 128
@@ -212,6 +212,8 @@ class EsConfig(EpisodeOptions, Command):
     """Validation episodes, on tracks of their own (count)."""
     deterministic: bool = True
     """Use the mean of z instead of sampling it (the paper samples)."""
+    log: Literal["wandb", "mlflow"] | None = dataclasses.field(default=None, metadata=changeable())
+    """Tell each generation to wandb or MLflow as well, where installed; TensorBoard's files are always written."""
     seed: int = 0
     """Seed of every random draw in the run (non-negative integer)."""
 

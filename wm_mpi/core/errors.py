@@ -34,7 +34,7 @@ class FaultyTask(UserError):
 
 
 INSTALLED_WITH = {
-    **dict.fromkeys(("keras", "tensorflow", "tensorboardX", "scipy"), "'wm_mpi[train]'"),
+    **dict.fromkeys(("keras", "tensorflow", "scipy"), "'wm_mpi[train]'"),
     **dict.fromkeys(("matplotlib", "av"), "'wm_mpi[watch]'"),
     "vizdoom": "'wm_mpi[doom]'", "ale_py": "'wm_mpi[atari]'", "pygame": "pygame-ce", "websockets": "websockets",
     **{backend: f"{backend}, or set KERAS_BACKEND=tensorflow" for backend in ("torch", "jax")}}

@@ -84,6 +84,8 @@ class RunDir:
         self.champion = self.path / "champion.h5"
         self.evaluations = self.path / "evaluations.jsonl"
         self.log = self.path / "log.txt"
+        self.board = self.path / "tensorboard"
+        self.loggers = self.path / "loggers.json"
 
     def begin(self, config: dict[str, Any], changeable: frozenset[str]) -> None:
         """``begin_directory`` for a run."""

@@ -87,6 +87,7 @@ class Generation(TypedDict):
     slowest: NotRequired[str]
     lost: NotRequired[list[str]]
     unlike: NotRequired[list[str]]
+    condition: NotRequired[float]
 
 
 Journalled = TypedDict("Journalled", {"generation": int, "stream": str, "task": int, "return": float, "frames": int,

@@ -107,7 +107,8 @@ def make_pictured(spec: EnvSpec, size: tuple[int, int]) -> VectorEnv:
     game, rules = spec.game, Rules(spec.max_frames, spec.lap_complete_percent, spec.frame)
     if game.vector is not None:
         env: Any = game.vector(rules, 1, spec.frame)
-        env.render_mode, env.render_size = "rgb_array", size
+        if hasattr(env, "render_size"):
+            env.render_mode, env.render_size = "rgb_array", size
         return env
     one = gymnasium.wrappers.TimeLimit((game.drawn or game.make)(rules), spec.max_frames)
     pictured = Pictured(one, spec.name)

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
@@ -162,7 +163,7 @@ def game_of(name: str) -> Game:
     seen, acted, look = env.observation_space, env.action_space, _look_of(name, env)
     draws = "rgb_array" in (env.metadata.get("render_modes") or ())
     env.close()
-    control = _control_of(name, acted)
+    control = control_of(name, acted)
     game = Game(lambda: _identity(name), lambda rules: Acted(_make(name), control), control, look,
                 (lambda rules: Acted(_make(name, drawn=True), control)) if draws else None,
                 max_frames=_longest(name), solved=solved_at(name))
@@ -218,7 +219,7 @@ def _identity(name: str) -> str:
     return f"{name} (gymnasium {metadata.version('gymnasium')})"
 
 
-def _control_of(name: str, acted: gymnasium.Space) -> Control:
+def control_of(name: str, acted: gymnasium.Space) -> Control:
     """How C acts in an action space.
 
     Raises:
@@ -246,7 +247,12 @@ class Acted(gymnasium.ActionWrapper):
 
     def action(self, action: Any) -> Any:
         """The action in the environment's own space."""
-        space: Any = self._space
-        if self._kind == "choice":
-            return int(np.argmax(action)) + int(space.start)
-        return np.asarray(action).astype(space.dtype).reshape(space.shape)
+        chosen = in_space(np.asarray(action)[None], self._kind, self._space)[0]
+        return int(chosen) if self._kind == "choice" else chosen
+
+
+def in_space(actions: npt.NDArray, kind: str, space: Any) -> npt.NDArray:
+    """C's actions, float [B, A], in an action ``space`` that C plays as its control's ``kind`` says; shape [B, ...]."""
+    if kind == "choice":
+        return actions.argmax(axis=1) + space.start
+    return actions.astype(space.dtype).reshape(len(actions), *space.shape)

@@ -82,6 +82,8 @@ class Generation:
     return_min: float
     return_std: float
     sigma: float
+    condition: float
+    """The condition number of the covariance."""
     seconds: float
     frames_per_second: float
     busy_share: float
@@ -97,7 +99,7 @@ class Generation:
 
     @classmethod
     def of(cls, generation: int, batch: PlayedEpisodes, returns: npt.NDArray[np.float64],
-           validation: npt.NDArray[np.float64] | None, sigma: float, seconds: float,
+           validation: npt.NDArray[np.float64] | None, strategy: Strategy, seconds: float,
            before: "Totals") -> "Generation":
         """Sum up a generation; ``returns`` has shape (popsize, episodes), its row means are the candidates' fitness.
 
@@ -107,7 +109,8 @@ class Generation:
         frames = sum(each.frames for each in batch.played)
         return cls(generation=generation, frames=frames, episodes=len(batch.played), frames_total=before.frames + frames,
                    return_mean=float(fitness.mean()), return_best=float(fitness.max()), return_min=float(fitness.min()),
-                   return_std=float(fitness.std()), sigma=sigma, seconds=round(seconds, 3),
+                   return_std=float(fitness.std()), sigma=strategy.sigma, condition=strategy.condition,
+                   seconds=round(seconds, 3),
                    frames_per_second=round(batch.frames_per_second, 1), busy_share=round(batch.outcome.busy_share, 3),
                    workers=batch.outcome.workers,
                    core_hours=round(before.core_hours + batch.outcome.workers * seconds / 3600, 6),

@@ -112,6 +112,11 @@ class Strategy:
         """The overall step size."""
         return float(self._es.sigma)
 
+    @property
+    def condition(self) -> float:
+        """The condition number of the covariance: how much longer its longest axis is than its shortest, squared."""
+        return float(self._es.condition_number)
+
     def ask(self) -> npt.NDArray[np.float64]:
         """Candidates, shape (popsize, parameters), float64."""
         self._asked = self._es.ask()

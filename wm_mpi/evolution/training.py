@@ -11,13 +11,15 @@ import numpy.typing as npt
 
 from wm_mpi.core.config import EsConfig
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.files import write_text
+from wm_mpi.core.files import read_jsonl, write_text
 from wm_mpi.core.progress import Progress
 from wm_mpi.core.rundir import RunDir
+from wm_mpi.core.schema import Generation as Row
 from wm_mpi.core.schema import Manifest, Start
 from wm_mpi.core.seeding import Stream, episode_seed, generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import DREAM, EnvSpec, game_of
+from wm_mpi.evolution.loggers import open_loggers
 from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished, lived
 from wm_mpi.evolution.strategy import Strategy
 from wm_mpi.pool import Pool
@@ -55,7 +57,9 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
         run, lambda: Strategy(begin(config, spec, manifest), config.popsize, config.sigma, config.seed),
         spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
-    with Progress(run.log, total, state.episodes_total) as progress:
+    rows = read_jsonl(run.metrics, Row)
+    with (open_loggers(run, rows, config.log, config.values()) as loggers,
+          Progress(run.log, total, state.episodes_total) as progress):
         pool.report_to(progress.warn)
         play = Player(pool, state, progress, dict(zip((Stream.TRAINING, Stream.VALIDATION), workers, strict=True)))
         while not finished(strategy.generation, state.best_validation, config.generations, config.stop_at):
@@ -69,9 +73,10 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
             if generation % config.eval_every == 0:
                 judged = play(strategy.mean[None], validation_tasks(config), generation, Stream.VALIDATION)
                 validation = np.array([each.total for each in judged.played])
-            summary = Generation.of(generation, batch, returns, validation, strategy.sigma,
-                                    time.perf_counter() - began, state.totals)
+            summary = Generation.of(generation, batch, returns, validation, strategy, time.perf_counter() - began,
+                                    state.totals)
             state.save(summary, strategy, candidates, returns.mean(axis=1))
+            loggers.write(summary.row())
             progress.line(summary.describe(config.generations, state.left(config.generations - generation)))
     print(f"finished: {strategy.generation} generations, champion in {run.champion}")
 

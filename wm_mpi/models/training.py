@@ -10,13 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-from tensorboardX import SummaryWriter
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import append_jsonl, read_jsonl, write_text
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.schema import Epoch
 from wm_mpi.data.batches import Batch
+from wm_mpi.data.board import Board
 
 Arrays = dict[str, npt.NDArray]
 
@@ -107,11 +107,8 @@ class Trainer:
         row = {"epoch": epoch, "seconds": round(seconds, 3), "waiting": round(waited / seconds, 4), **losses,
                **{f"val_{name}": value for name, value in held_out.items()}}
         append_jsonl(self.history, row)
-        # Files are named by the second, so the epoch goes into their names too; TensorBoard hides what it had of this epoch.
-        with SummaryWriter(str(self._board), purge_step=epoch, filename_suffix=f".{epoch:06}") as board:
-            for name, value in row.items():
-                if name != "epoch":
-                    board.add_scalar(name, value, epoch)
+        with Board(self._board, epoch) as board:
+            board.write(epoch, {name: value for name, value in row.items() if name != "epoch"})
         log.info(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {row[name]:.4g}" for name in row if name != "epoch"))
         return row
 

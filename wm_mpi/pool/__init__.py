@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from wm_mpi.core.launch import survives
 from wm_mpi.core.launched import launched_size
+from wm_mpi.pool.calls import Calls
 from wm_mpi.pool.interface import FAR_APART, Arithmetic, Indexed, Outcome, Pool, Tasks, Worker
 from wm_mpi.pool.manager import MpiPool
 from wm_mpi.pool.serial import Listed, SerialPool
@@ -18,8 +19,8 @@ from wm_mpi.pool.worker import serve
 
 Within = contextlib.AbstractContextManager[None]
 
-__all__ = ["FAR_APART", "Arithmetic", "Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Several", "Tasks",
-           "Worker", "launched_size", "mpi_library", "open_pool", "survives"]
+__all__ = ["FAR_APART", "Arithmetic", "Calls", "Indexed", "Listed", "MpiPool", "Outcome", "Pool", "SerialPool", "Several",
+           "Tasks", "Worker", "launched_size", "mpi_library", "open_pool", "survives"]
 
 
 @contextlib.contextmanager

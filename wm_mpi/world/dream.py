@@ -50,8 +50,9 @@ class DreamVector(Tempered, VectorEnv):
     A dream is a function of its seed, the temperature and the actions: not of its neighbours in the batch.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 50, "skips_ended": True,
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50, "skips_ended": True,
                                 "autoreset_mode": AutoresetMode.DISABLED}
+    render_mode = "rgb_array"
 
     def __init__(self, world: str, width: int = 1, temperature: float = 1.0, max_frames: int = 1000) -> None:
         """Build ``width`` dreams of a world.
@@ -127,6 +128,10 @@ class DreamVector(Tempered, VectorEnv):
         self._ended |= terminated | truncated
         rewards = forecast.reward if self._reward is None else np.full(self.num_envs, self._reward)
         return self._frames.copy(), np.where(running, rewards, 0).astype(np.float64), terminated, truncated, {}
+
+    def render(self) -> tuple[Frames, ...]:  # type: ignore[override]
+        """What is dreamt now: frames uint8 [64, 64, 3], one a dream."""
+        return tuple(self._frames.copy())
 
     def _paint(self, mask: npt.NDArray[np.bool_]) -> None:
         self._frames[mask] = self._insight.decode(self._z)[mask]
