@@ -26,10 +26,12 @@ stage() {
 
 if [ "${FROM_NOTHING:-0}" = 0 ]; then
     out="${OUT:-runs/quickstart}"
-    world=carracing generations=80
+    world=carracing
+    recipe=(--generations 15) # the champion's, as es has it unless told otherwise; 40 are a little better
 else
     out="${OUT:-runs/from_nothing}"
-    world="$out/world" generations=40
+    world="$out/world"
+    recipe=(--popsize 32 --episodes 2 --max-frames 600 --generations 40 --eval-every 10 --eval-episodes 16)
     stage "collect first episodes on $ranks ranks"
     bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.collect --out "$out/frames" \
         --episodes 100 --max-frames 400 --shard-episodes 10 --seed "$seed"
@@ -45,9 +47,8 @@ else
     python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
 fi
 stage "train C with CMA-ES on $ranks ranks"
-bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$world" --out "$out/es" --deterministic \
-    --popsize 32 --episodes 2 --max-frames 600 --stuck-frames 100 --generations "$generations" \
-    --eval-every 10 --eval-episodes 16 --seed "$seed"
+bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.es --world "$world" --out "$out/es" --seed "$seed" \
+    "${recipe[@]}"
 stage "evaluate on 16 unseen tracks"
 bash jobs/mpirun.bash -np "$ranks" python -m wm_mpi.evaluate --run "$out/es" --episodes 16 --json "$out/evaluation.json"
 stage "the first 4 of them again, in Gymnasium's own CarRacing"

@@ -189,7 +189,7 @@ class EsConfig(EpisodeOptions, Command):
     """Candidates per generation (count; independent of the number of ranks)."""
     episodes: int = 2
     """Episodes per candidate, on tracks shared by the generation (count)."""
-    generations: int = dataclasses.field(default=130, metadata=changeable())
+    generations: int = dataclasses.field(default=40, metadata=changeable())
     """Total generations (count)."""
     sigma: float = 0.1
     """CMA-ES's initial step size (in units of C's weights)."""
