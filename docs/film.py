@@ -17,7 +17,8 @@ TRACK, FIRST, LAST, EVERY = 7, 60, 460, 3
 """Which frames of which track; 50 are a second."""
 ROAD, VIEW, GAP = (240, 360), 78, 3
 
-trained = load_trained(found("carracing"), env=None, world=None, max_frames=None, lap_complete_percent=None, deterministic=None)
+trained = load_trained(found("carracing"), env=None, world=None, max_frames=None, lap_complete_percent=None,
+                       deterministic=None)
 session = open_session(Part.of(trained), size=ROAD)
 session.reset(track_seed(0, TRACK))
 pictures = []
