@@ -13,7 +13,7 @@ from wm_mpi.core.shipped import found
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.viewer.session import Part, open_session
 
-TRACK, FIRST, LAST, EVERY = 7, 60, 460, 3
+TRACK, FIRST, LAST, EVERY = 3, 60, 460, 3
 """Which frames of which track; 50 are a second."""
 ROAD, VIEW, GAP = (240, 360), 78, 3
 

@@ -30,7 +30,7 @@ def champion() -> wm_mpi.Champion:
 
 @pytest.fixture(scope="module")
 def episode(champion: wm_mpi.Champion) -> wm_mpi.Episode:
-    return champion.play(seed=7)
+    return champion.play(seed=3)
 
 
 def carts(count: int) -> VectorEnv:
@@ -41,21 +41,21 @@ def test_an_episode_is_the_one_that_evaluate_plays(episode: wm_mpi.Episode) -> N
     trained = load_trained(found("carracing"), env=None, world=None, max_frames=None, lap_complete_percent=None,
                            deterministic=None)
     rollout = make_rollout(trained.spec, trained.world, trained.settings["width"], trained.deterministic)
-    (_, played), = rollout.run(trained.parameters[None], Listed([(0, Task(0, track_seed(trained.settings["seed"], 7)))]))
+    (_, played), = rollout.run(trained.parameters[None], Listed([(0, Task(0, track_seed(trained.settings["seed"], 3)))]))
     assert (episode.total, len(episode), episode.lap) == played
     assert episode.observations.shape == (len(episode), 64, 64, 3) and episode.actions.shape == (len(episode), 3)
 
 
 def test_another_environment_of_the_same_game(episode: wm_mpi.Episode) -> None:
     env = wm_mpi.load("carracing", env="gymnasium").env
-    frame, _ = env.reset(seed=7)
+    frame, _ = env.reset(seed=3)
     assert abs(frame.astype(int) - episode.observations[0]).mean() < 0.05
     assert "gymnasium" in str(type(env.vector.envs[0].unwrapped))  # type: ignore[attr-defined]
 
 
 def test_a_game_by_hand(champion: wm_mpi.Champion, episode: wm_mpi.Episode) -> None:
-    frame, _ = champion.env.reset(seed=7)
-    champion.reset(seed=7)
+    frame, _ = champion.env.reset(seed=3)
+    champion.reset(seed=3)
     for number in range(50):
         action = champion.act(frame)
         np.testing.assert_array_equal((frame, action)[1], episode.actions[number])
@@ -82,12 +82,12 @@ def test_what_v_keeps_of_frames(champion: wm_mpi.Champion, episode: wm_mpi.Episo
 
 def test_a_dream(champion: wm_mpi.Champion, episode: wm_mpi.Episode) -> None:
     assert champion.world is not None
-    dream = champion.world.dream(seed=7, max_frames=80)
-    first, second = (champion.play(seed=7, env=dream) for _ in range(2))
+    dream = champion.world.dream(seed=3, max_frames=80)
+    first, second = (champion.play(seed=3, env=dream) for _ in range(2))
     np.testing.assert_array_equal(first.observations, second.observations)
-    begun, _ = champion.world.dream(seed=7).reset()
+    begun, _ = champion.world.dream(seed=3).reset()
     np.testing.assert_array_equal(begun, first.observations[0])
-    hotter = champion.play(seed=7, env=champion.world.dream(temperature=2.0, max_frames=80))
+    hotter = champion.play(seed=3, env=champion.world.dream(temperature=2.0, max_frames=80))
     np.testing.assert_array_equal(hotter.observations[0], begun)
     assert (hotter.observations[40] != first.observations[40]).any()
     np.testing.assert_array_equal(dream.render(), dream.vector.render()[0])  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from wm_mpi.core.options import SHIPPED
 from wm_mpi.core.progress import log, speak
 from wm_mpi.core.ranges import check
 from wm_mpi.core.seeding import track_seed
-from wm_mpi.core.shipped import found
+from wm_mpi.core.shipped import called, found
 from wm_mpi.envs import make_pictured
 from wm_mpi.envs.own import register
 from wm_mpi.envs.single import Single
@@ -135,7 +135,7 @@ class World:
         return _Dream(DreamVector(str(self.path), 1, temperature, max_frames), seed)
 
     def __repr__(self) -> str:
-        return f"World({str(self.path)!r}, {self.latents} latents, {self.hidden} units)"
+        return f"World({called(str(self.path))!r}, {self.latents} latents, {self.hidden} units)"
 
 
 class Champion:
@@ -213,7 +213,7 @@ class Champion:
         return Episode(seed, np.stack(seen), np.stack(actions), np.array(rewards), lap)
 
     def __repr__(self) -> str:
-        return f"Champion({str(self._trained.run.path)!r}, generation {self.generation})"
+        return f"Champion({called(str(self._trained.run.path))!r}, generation {self.generation})"
 
 
 class _Dream(Single):
