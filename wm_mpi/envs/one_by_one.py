@@ -11,15 +11,20 @@ from gymnasium.vector.utils import batch_space
 
 
 class OneByOne(VectorEnv):
-    """Like Gymnasium's ``SyncVectorEnv`` with autoreset disabled, but that ended episodes cost nothing: they stand still."""
+    """Like Gymnasium's ``SyncVectorEnv`` with autoreset disabled, but that ended episodes cost nothing: they stand still.
+
+    Each environment is made for its first episode: one may be a process of its own, and a rank that validates needs few.
+    """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "skips_ended": True, "autoreset_mode": AutoresetMode.DISABLED}
 
     def __init__(self, makers: list[Callable[[], gymnasium.Env]]) -> None:
-        """Make the environments."""
-        self.envs = [make() for make in makers]
-        self.num_envs = len(self.envs)
-        self.single_observation_space, self.single_action_space = self.envs[0].observation_space, self.envs[0].action_space
+        """Make the first environment, which tells the spaces."""
+        self._makers = makers
+        first = makers[0]()
+        self.envs: list[gymnasium.Env | None] = [first] + [None] * (len(makers) - 1)
+        self.num_envs = len(makers)
+        self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         space: Any = self.single_observation_space
@@ -34,7 +39,7 @@ class OneByOne(VectorEnv):
         if isinstance(seed, int | np.integer):
             seeds = [int(seed) + index for index in range(self.num_envs)]
         for index in np.flatnonzero(mask):
-            self._seen[index], _ = self.envs[index].reset(seed=seeds[index])
+            self._seen[index], _ = self._made(index).reset(seed=seeds[index])
             self._ended[index] = False
         return self._seen.copy(), {}
 
@@ -44,7 +49,7 @@ class OneByOne(VectorEnv):
         rewards, laps = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
         terminated, truncated, told = np.zeros((3, self.num_envs), np.bool_)
         for index in np.flatnonzero(~self._ended):
-            self._seen[index], reward, terminated[index], truncated[index], info = self.envs[index].step(actions[index])
+            self._seen[index], reward, terminated[index], truncated[index], info = self._made(index).step(actions[index])
             rewards[index] = float(reward)
             if "lap_finished" in info:
                 laps[index], told[index] = info["lap_finished"], True
@@ -54,9 +59,16 @@ class OneByOne(VectorEnv):
 
     def render(self) -> tuple[Any, ...]:
         """A picture of each."""
-        return tuple(env.render() for env in self.envs)
+        return tuple(self._made(index).render() for index in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments."""
         for env in self.envs:
-            env.close()
+            if env is not None:
+                env.close()
+
+    def _made(self, index: int) -> gymnasium.Env:
+        env = self.envs[index]
+        if env is None:
+            env = self.envs[index] = self._makers[index]()
+        return env

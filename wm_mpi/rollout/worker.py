@@ -89,17 +89,18 @@ class Rollout:
         self.arithmetic = Arithmetic(", ".join(filter(None, parts)), self._try_out())
 
     def _try_out(self) -> tuple[float, ...]:
-        """All actions of some frames of ``width`` episodes, by controllers drawn at random."""
+        """All actions on some frames of an episode, by ``width`` controllers drawn at random; the first one acts."""
         seeds: Any = list(range(self.capacity))  # VectorEnv's own type hint forgets lists
-        frames, _ = self._env.reset(seed=seeds)
+        wanted = np.arange(self.capacity) < (1 if self._env.metadata.get("skips_ended", False) else self.capacity)
+        frames, _ = self._env.reset(seed=seeds, options={"reset_mask": wanted})
         for slot in range(self.capacity):
             self._policy.assign(slot, generator(22, slot).normal(0, 0.1, self._policy.parameters), slot)
         said: list[float] = []
         for _ in range(SAMPLE_FRAMES):
-            actions = self._policy.act(frames)
+            actions = self._policy.act(np.repeat(frames[:1], self.capacity, axis=0))
             said += actions.ravel().tolist()
             frames, _, terminated, truncated, _ = self._env.step(actions)
-            if (terminated | truncated).any():  # which may not be stepped again
+            if (terminated | truncated)[wanted].any():  # which may not be stepped again
                 break
         return tuple(said)
 
