@@ -18,6 +18,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json
 from wm_mpi.core.ranges import BUILT_IN
 from wm_mpi.core.schema import Manifest
+from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.core.shipped import PRETRAINED
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.batches import long_enough
@@ -29,7 +30,9 @@ from wm_mpi.envs.games import GAMES, Acted
 from wm_mpi.envs.one_by_one import OneByOne
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.models.keras_policy import KerasPolicy
+from wm_mpi.pool import Listed
 from wm_mpi.rollout.exploration import HeldPolicy
+from wm_mpi.rollout.worker import Rollout, Task
 from wm_mpi.world.graph import build_policy
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference
@@ -177,6 +180,26 @@ def test_one_by_one_is_gymnasium_s_vector() -> None:
     seen, _ = ours.reset(seed=[9, 9], options={"reset_mask": mask})
     _, rewards, *_ = ours.step(np.zeros((2, 2), np.float32))
     assert rewards[0] == 0 and rewards[1] == -17 and np.array_equal(seen[0], stood[0][0])
+
+
+def test_a_game_is_made_for_its_first_episode() -> None:
+    """Doom's is a process: a rank that validates one episode starts one."""
+    made: list[Boxed] = []
+
+    def make() -> gymnasium.Env:
+        made.append(Boxed())
+        return made[-1]
+
+    control = game_of("test_games:Boxed").control
+    rollout = Rollout(OneByOne([lambda: Acted(make(), control)] * 4), VectorPolicy(3, 4, control))
+    assert len(made) == 1
+    tasks = [Task(0, EpisodeSeed(number, 0)) for number in range(6)]
+    parameters = np.linspace(-1, 1, 8)[None]
+    (_, alone), = rollout.run(parameters, Listed([(0, tasks[0])]))
+    assert len(made) == 1
+    many = dict(rollout.run(parameters, Listed(enumerate(tasks))))
+    assert len(made) == 4 and len(many) == 6 and many[0] == alone
+    rollout._env.close()
 
 
 def test_the_longest_episode_is_the_game_s() -> None:
@@ -344,7 +367,7 @@ def test_temperatures_are_compared(doom: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("flags,said", [
     (("--env", "dream", "--temperature", 0), "--temperature is 0"),
     (("--env", "toy", "--temperature", 1), "are for --env dream"),
-    (("--env", "doom"), "is a world of carracing, not of doom"), (("--env", "dream"), "no beginnings.h5"),
+    (("--env", "doom"), "is a world of carracing, not of doom"),
     (("--hidden", 4), "there C is linear"), (("--env", "LunarLander-v3", "--hidden", -1), "--hidden is -1")])
 def test_what_does_not_fit_is_one_sentence(flags: tuple, said: str, tmp_path: Path) -> None:
     assert said in refuse("es", "--preset", "smoke", "--out", tmp_path / "run", *flags)

@@ -67,7 +67,7 @@ class OneByOne(VectorEnv):
             if env is not None:
                 env.close()
 
-    def _made(self, index: int) -> gymnasium.Env:
+    def _made(self, index: int | np.integer) -> gymnasium.Env:
         env = self.envs[index]
         if env is None:
             env = self.envs[index] = self._makers[index]()
