@@ -1,5 +1,6 @@
 """The ES loop: the optimum, the same numbers on any number of ranks, resumed or killed, and what it refuses."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -19,7 +20,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.seeding import Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs.toy import Toy, optimum
-from wm_mpi.evolution.run_state import OPERATION
+from wm_mpi.evolution.run_state import OPERATION, Generation
 from wm_mpi.evolution.strategy import Strategy
 
 TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)
@@ -331,3 +332,16 @@ def test_evaluate_refuses_what_is_no_run(pipeline: Path, tmp_path: Path) -> None
         assert "is not a range" in refuse("evaluate", "--run", tmp_path / "run", "--tracks", tracks)
     (tmp_path / "run" / "champion.h5").write_bytes(b"nothing")
     assert "champion.h5 is damaged" in refuse("evaluate", "--run", tmp_path / "run")
+
+
+def test_a_generation_s_line_fits_a_terminal() -> None:
+    row = Generation(
+        generation=1799, frames=1, episodes=1, frames_total=1, return_mean=-234.56, return_best=-100.4, return_min=0.0,
+        return_std=0.0, sigma=0.0123456, condition=1e9, seconds=99.9, frames_per_second=123456.7, busy_share=1.0, workers=4000,
+        core_hours=1.0, slowest="rank 17 on node-17 (1.2x the mean time)", lost=(), eval_mean=-123.45, eval_std=100.4)
+    line = row.describe(1800, 86_399)
+    assert len(line) < 120 and line.endswith("23:59:59 left") and "slowest" not in line and "busy" not in line
+    slow = dataclasses.replace(row, slowest="rank 17 on node-17 (2.0x the mean time)", busy_share=0.5,
+                               lost=("rank 3 on n3",))
+    said = slow.describe(1800, 60)
+    assert said.endswith("busy 50%  0:01:00 left  slowest rank 17 on node-17 (2.0x the mean time)  lost 1: rank 3 on n3")

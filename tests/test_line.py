@@ -14,6 +14,7 @@ from typing import get_type_hints
 import pytest
 from conftest import ENVIRONMENT, ROOT, refuse, succeed, wm
 
+from wm_mpi import __version__
 from wm_mpi.core import config as configs
 from wm_mpi.core.cli import parse
 from wm_mpi.core.config import EsConfig, VaeConfig
@@ -105,6 +106,13 @@ def test_a_name_that_is_not_there(arguments: tuple[str, ...], meant: str, tmp_pa
     (tmp_path / "runs/es").mkdir(parents=True)
     assert meant in refuse(*arguments, cwd=tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["es", "runs"], "nothing was written"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_its_version(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="^0$"):
+        parse(config_class(name), name, ["--version"])
+    assert capsys.readouterr().out == f"wm_mpi {__version__}\n"
 
 
 # --- bad flags --------------------------------------------------------------------------------------------------------

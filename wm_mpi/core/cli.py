@@ -41,9 +41,13 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
     """Parse a command line; the preset named on it gives the defaults.
 
     Raises:
-        SystemExit: after ``--help`` (0).
+        SystemExit: after ``--help`` and ``--version`` (0).
         UserError: an unknown flag, or a value that is no value of its flag or out of its range.
     """
+    if "--version" in arguments:
+        if launched_rank() == 0:
+            print(f"wm_mpi {__version__}")
+        raise SystemExit(0)
     default = _defaults(config_class, _preset_in(arguments, config_class().preset))
     said = io.StringIO()
     try:

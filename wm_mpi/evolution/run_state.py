@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import pickle
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from wm_mpi.rollout.worker import Played
 OPERATION = frozenset({"seconds", "frames_per_second", "busy_share", "workers", "core_hours", "slowest", "lost",
                        "unlike"})
 """Fields of ``metrics.jsonl`` that say how a generation was played; all others are the same wherever it is played."""
+SLOW, IDLE = 1.5, 0.9
+"""A generation's line names a rank that takes so many times the mean, and a busy share below this."""
 DURABLE_SECONDS = 2.0
 """Shortest time between waits of the journal for the disk: what a power cut can cost (seconds)."""
 
@@ -124,14 +127,15 @@ class Generation:
 
     def describe(self, generations: int, left: float) -> str:
         """The line that people read; ``left`` is the time that the run will still take (seconds)."""
-        parts = [f"generation {self.generation}/{generations}", f"mean {self.return_mean:8.2f}",
-                 f"best {self.return_best:8.2f}", f"min {self.return_min:8.2f}", f"sigma {self.sigma:.4f}"]
+        parts = [f"generation {self.generation}/{generations}", f"mean {self.return_mean:6.1f}",
+                 f"best {self.return_best:6.1f}", f"sigma {self.sigma:.2g}"]
         if self.eval_mean is not None:
-            parts.append(f"validation {self.eval_mean:.2f} ± {self.eval_std:.2f}")
-        parts += [f"{self.seconds:.1f} s", f"{self.frames_per_second:,.0f} frames/s "
-                  f"({self.frames_per_second / self.workers:,.0f} a core)", f"busy {self.busy_share:.0%}",
-                  f"{datetime.timedelta(seconds=round(left))} left", f"{self.core_hours:.2f} core-hours"]
-        if self.slowest:
+            parts.append(f"validation {self.eval_mean:.1f} ± {self.eval_std:.1f}")
+        parts.append(f"{self.frames_per_second:,.0f} frames/s")
+        if self.busy_share < IDLE:
+            parts.append(f"busy {self.busy_share:.0%}")
+        parts.append(f"{datetime.timedelta(seconds=round(left))} left")
+        if (times := re.search(r"\(([\d.]+)x", self.slowest)) and float(times[1]) >= SLOW:
             parts.append(f"slowest {self.slowest}")
         if self.lost:
             parts.append(f"lost {len(self.lost)}: {', '.join(self.lost)}")
