@@ -338,7 +338,8 @@ def test_a_generation_s_line_fits_a_terminal() -> None:
     row = Generation(
         generation=1799, frames=1, episodes=1, frames_total=1, return_mean=-234.56, return_best=-100.4, return_min=0.0,
         return_std=0.0, sigma=0.0123456, condition=1e9, seconds=99.9, frames_per_second=123456.7, busy_share=1.0,
-        workers=4000, core_hours=1.0, slowest="rank 17 on node-17 (1.2x the mean time)", lost=(), eval_mean=-123.45, eval_std=100.4)
+        workers=4000, core_hours=1.0, slowest="rank 17 on node-17 (1.2x the mean time)", lost=(),
+        eval_mean=-123.45, eval_std=100.4)
     line = row.describe(1800, 86_399)
     assert len(line) < 120 and line.endswith("23:59:59 left") and "slowest" not in line and "busy" not in line
     slow = dataclasses.replace(row, slowest="rank 17 on node-17 (2.0x the mean time)", busy_share=0.5,
