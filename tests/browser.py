@@ -98,7 +98,13 @@ class Page:
     def key(self, code: str, down: bool) -> None:
         """Press or release a key."""
         self.call("Input.dispatchKeyEvent", type="rawKeyDown" if down else "keyUp", code=code, key=code,
-                  windowsVirtualKeyCode={"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}[code])
+                  windowsVirtualKeyCode={"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9,
+                                        "Space": 32, "KeyN": 78, "KeyR": 82}[code])
+
+    def press(self, code: str) -> None:
+        """Press a key and release it."""
+        self.key(code, True)
+        self.key(code, False)
 
     def size(self, width: int, height: int, mobile: bool = False) -> None:
         """Another viewport (CSS pixels)."""

@@ -154,11 +154,11 @@ def source() -> ToySource:
 
 
 @contextlib.contextmanager
-def listening(source: ToySource) -> Iterator[int]:
+def listening(source: ToySource, port: int = 0) -> Iterator[int]:
     """The port of a server of toys."""
     Toy.alive.clear()
     gc.freeze()  # or each collection of cars() would keep server and visitors waiting for what other tests left behind
-    server = serving.open_server(source, 0, "127.0.0.1")
+    server = serving.open_server(source, port, "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -929,6 +929,41 @@ def test_a_visit(chromium: Browser, served: Served, tmp_path: Path) -> None:
     ours = served.address, served.address.replace("http", "ws"), "data:"
     assert all(each.startswith(ours) for each in page.requests), page.requests
     assert not page.complaints
+    page.call("Page.close")
+
+
+def test_links_keys_and_a_server_that_goes(chromium: Browser, source: ToySource, tmp_path: Path) -> None:
+    page = chromium.page()
+    page.size(1280, 860)
+    page.prefer(color_scheme="light", reduced_motion="no-preference")
+    status = "document.querySelector('#status').textContent"
+    with listening(source) as port:
+        page.open(f"http://127.0.0.1:{port}/?track=12&dream=1&speed=0.5")
+        page.until(f"{status}.includes('in the dream that begins on track 12')")
+        assert page.run("document.querySelector('#speed').value") == "0.5"
+        page.press("KeyN")
+        page.until("location.search === '?track=13&dream=1&speed=0.5'")
+        disabled = page.run("getComputedStyle(document.querySelector('#step')).opacity")
+        page.press("Space")
+        page.until("document.querySelector('#pause').textContent === 'Play'")
+        assert float(disabled) < 1 == float(page.run("getComputedStyle(document.querySelector('#step')).opacity"))
+        page.press("Space")
+        page.until("Number(document.querySelector('#frame').textContent) > 60")
+        page.press("KeyR")
+        page.until("Number(document.querySelector('#frame').textContent) < 60")
+        page.run("document.querySelector('#track').focus(); document.querySelector('#track').select()")
+        page.call("Input.insertText", text="-5")
+        page.press("Tab")
+        page.until("!document.querySelector('#wrong').hidden")
+        assert "track 13" in page.run(status)
+        page.click("#next")
+        page.until(f"{status}.includes('track 14') && document.querySelector('#wrong').hidden")
+        assert not page.complaints
+    page.until("document.querySelector('#gone').textContent.startsWith('The server is gone')")
+    assert page.run("document.body.classList.contains('gone')")
+    page.picture(tmp_path / "gone.png")
+    with listening(source, port):
+        page.until(f"document.querySelector('#gone').hidden && {status}.includes('track 14')")
     page.call("Page.close")
 
 

@@ -7,7 +7,9 @@ const roads = find("road").getContext("2d", { alpha: false });
 const minds = Object.fromEntries(["seen", "reconstructed", "predicted"].map(
   (id) => [id, find(id).getContext("2d", { alpha: false })]));
 let views = Object.keys(minds); // those that there are
-const wishes = { driver: "champion", place: "road", paused: matchMedia("(prefers-reduced-motion: reduce)").matches };
+const asked = new URLSearchParams(location.search); // ?track=7&dream=1&speed=2: a link brings back what somebody saw
+const wishes = { driver: "champion", place: asked.get("dream") === "1" ? "dream" : "road",
+                 paused: matchMedia("(prefers-reduced-motion: reduce)").matches };
 const pulls = new Map(); // what is held down, by key or button: left, right, gas or brake
 let line = null;
 let latest = null; // the figures last written
@@ -39,6 +41,7 @@ function connect() {
   line.onclose = async ({ reason }) => {
     const [why, forGood] = reason || met ? [reason, false] : await obstacle(address.pathname);
     say(why || "No connection to the server, trying again…");
+    gone(why || (met ? "The server is gone, trying again…" : "No connection to the server, trying again…"));
     if (!forGood) setTimeout(connect, 2000);
   };
 }
@@ -54,6 +57,13 @@ async function obstacle(path) {
   } catch {
     return ["", false];
   }
+}
+
+// What is wrong with the connection, over the picture, which is of before
+function gone(why) {
+  find("gone").hidden = !why;
+  find("gone").textContent = why;
+  document.body.classList.toggle("gone", Boolean(why));
 }
 
 function tell(wish) {
@@ -76,6 +86,7 @@ async function decode(data) {
 async function show([about, picture]) {
   await new Promise(requestAnimationFrame); // a hidden page draws nothing, so it is sent nothing
   if (about.show) present(about.show);
+  if (!find("gone").hidden) gone("");
   roads.drawImage(picture, 0, 0);
   const top = roads.canvas.height;
   const side = picture.height - top;
@@ -97,6 +108,7 @@ function write(about, news) {
   banner(about);
   if (news && document.activeElement !== find("track")) find("track").value = about.track;
   latest = about;
+  if (news) remember();
   if (news) say(headline(about));
 }
 
@@ -216,6 +228,13 @@ function say(text) {
   if (find("status").textContent !== text) find("status").textContent = text;
 }
 
+// The page's address as a link to what is shown
+function remember() {
+  const { value } = find("speed");
+  const link = new URLSearchParams({ track: latest.track, ...(latest.place === "dream" && { dream: 1 }), ...(value !== "1" && { speed: value }) });
+  history.replaceState(null, "", `?${link}`);
+}
+
 function dress() {
   find("pause").textContent = wishes.paused ? "Play" : "Pause";
   find("step").disabled = !wishes.paused;
@@ -232,8 +251,9 @@ function dress() {
 }
 
 function trackWish() {
-  const field = find("track");
-  return field.value !== "" && field.checkValidity() ? { track: Number(field.value) } : {};
+  const field = find("track"), fits = field.value !== "" && field.checkValidity();
+  find("wrong").hidden = fits;
+  return fits ? { track: Number(field.value) } : {};
 }
 
 // Wheel and pedals
@@ -254,6 +274,16 @@ function pull(source, what) {
 function release() {
   for (const source of [...pulls.keys()]) pull(source, null);
 }
+
+const SHORT = { Space: "pause", KeyR: "restart", KeyN: "next" };
+
+addEventListener("keydown", (event) => {
+  const button = SHORT[event.code];
+  if (!button || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches?.("input, select, button")) return; // these know what Space is for
+  event.preventDefault();
+  find(button).click();
+});
 
 addEventListener("keydown", (event) => {
   const what = KEYS[event.code];
@@ -284,11 +314,16 @@ for (const button of document.querySelectorAll("#pad button")) {
 find("pause").onclick = () => want({ paused: !wishes.paused });
 find("step").onclick = () => tell({ step: true });
 find("restart").onclick = () => tell({ restart: true });
-find("speed").onchange = () => { tell({ speed: Number(find("speed").value) }); find("road").focus(); };
-find("track").onchange = () => {
-  if (find("track").reportValidity() && find("track").value !== "") tell(trackWish());
+find("speed").onchange = () => {
+  tell({ speed: Number(find("speed").value) });
+  if (latest) remember();
+  find("road").focus();
 };
-find("next").onclick = () => tell({ track: (latest?.track ?? 0) + 1 });
+find("track").onchange = () => tell(trackWish());
+find("next").onclick = () => {
+  find("wrong").hidden = true;
+  tell({ track: (latest?.track ?? 0) + 1 });
+};
 find("temperature").oninput = () => {
   find("degrees").textContent = Number(find("temperature").value).toFixed(2);
   wishes.temperature = Number(find("temperature").value);
@@ -299,5 +334,10 @@ for (const button of document.querySelectorAll(".choice button")) {
   button.onclick = () => { release(); want({ ...button.dataset }); };
 }
 
+for (const name of ["track", "speed"]) {
+  if (asked.has(name)) find(name).value = asked.get(name);
+}
+if (!find("speed").value) find("speed").value = "1"; // no such speed
+if (find("track").value === "") find("track").value = "0";
 dress();
 connect();
