@@ -28,6 +28,14 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    author="The wm_mpi developers",
+    project_urls={"The paper": "https://worldmodels.github.io"},
+    keywords=["world models", "evolution strategies", "CMA-ES", "MPI", "CarRacing", "ViZDoom", "reinforcement learning"],
+    classifiers=[
+        "Development Status :: 4 - Beta", "Environment :: Console", "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux", "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12", "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence", "Typing :: Typed"],
     packages=find_packages(include=["wm_mpi", "wm_mpi.*"]),
     # Said, so that an editable installation puts this folder on the path. Otherwise it uses a finder, which comes after the
     # path: in the folder that holds a clone called wm_mpi, Python would take the clone itself for the package.
