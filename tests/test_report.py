@@ -21,7 +21,7 @@ from wm_mpi.envs import settled
 from wm_mpi.reporting import clips as footage
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Mark, axis, compact
 from wm_mpi.reporting.clips import PACE, TEMPERATURES
-from wm_mpi.reporting.figures import bins, learning, paper_until, smooth
+from wm_mpi.reporting.figures import bins, learning, paper_until, search, smooth
 from wm_mpi.reporting.png_page import palette
 from wm_mpi.reporting.run_data import published, read_run
 from wm_mpi.reporting.svg import draw
@@ -295,6 +295,18 @@ def test_ticks_are_round_and_labels_apart() -> None:
     assert np.allclose(np.diff(places), 10) and min(places) == 0
 
 
+def test_how_the_search_went(toy: Path) -> None:
+    """Of a run with condition numbers, and of an older one that has none."""
+    data = read_run(toy)
+    sigma, condition = search(data)
+    assert sigma.chart.said.startswith(f"Step size sigma from {data.rows[0]['sigma']:.3g} to ")
+    assert condition.chart.said.startswith("Condition number from ")
+    np.testing.assert_allclose(10 ** np.asarray(condition.chart.marks[0].y), [row["condition"] for row in data.rows])
+    older = dataclasses.replace(data, rows=[{name: value for name, value in row.items() if name != "condition"}
+                                            for row in data.rows])
+    assert [each.chart.said for each in search(older)] == [sigma.chart.said]
+
+
 def test_page_and_picture_have_the_same_colours() -> None:
     assert set(get_args(Colour)) | {"ink", "soft", "hair"} <= palette().keys()
     assert palette()["run"] == "#0a64a4", "in the light"
@@ -304,6 +316,9 @@ def test_bins_hold_all_returns_and_running_means_are_means() -> None:
     returns = np.random.default_rng(1).normal(880, 40, 100)
     edges = bins(returns)
     assert np.histogram(returns, edges)[0].sum() == 100 and np.allclose(np.diff(edges), np.diff(edges)[0])
+    far_off = bins(np.append(returns, 100.0))  # one car that went astray leaves 900 and 930 in bars of their own
+    assert np.digitize(900, far_off) < np.digitize(930, far_off) and len(far_off) < 100
+    assert np.histogram(np.full(20, 500.0), bins(np.full(20, 500.0)))[0].sum() == 20
     assert np.allclose(smooth(np.array([1.0, 2, 6, 4]), 3), [1.5, 3, 4, 5])
 
 

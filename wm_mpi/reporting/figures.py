@@ -50,8 +50,8 @@ def learning(data: RunData) -> list[Figure]:
     if len(data.rows) < LONG:
         return [whole]
     return [whole, Figure(returns(data, paper, len(data.rows) // 4),
-                          "The same from the end of the first quarter on, at a larger scale; lines are running means over "
-                          f"{window(data)} generations.")]
+                          "The same from the end of the first quarter on, at a larger scale"
+                          + (f"; lines are running means over {window(data)} generations." if window(data) > 1 else "."))]
 
 
 def explained(data: RunData) -> str:
@@ -120,6 +120,26 @@ def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int
     return Chart(marks, x, y, said, generation_ticks(rows), 22)
 
 
+def search(data: RunData) -> list[Figure]:
+    """The step size and the condition number of CMA-ES's covariance over generations, where it was recorded."""
+    found: list[Figure] = []
+    kind: Kind = "line" if len(data.rows) < LONG else "thin"
+    for name, title, show, said in (
+            ("sigma", "step size sigma", compact, "How far candidates lie from the mean, in units of C's weights"),
+            ("condition", "condition number", lambda value: compact(10**value),
+             "The squared ratio of the longest to the shortest axis of what is searched, on a logarithmic scale")):
+        rows = [row for row in data.rows if name in row]
+        if not rows:
+            continue
+        values = np.array([row[name] for row in rows])  # type: ignore[literal-required]
+        drawn = values if name == "sigma" else np.log10(values)
+        at = [row["generation"] for row in rows]
+        chart = Chart([Mark(kind, "run", at, drawn)], axis("generation", [at], compact, 4), axis(title, [drawn], show, 4),
+                      f"{title[0].upper()}{title[1:]} from {values[0]:.3g} to {values[-1]:.3g}.", height=10, bare=True)
+        found.append(Figure(chart, f"{said}: from {values[0]:.3g} to {values[-1]:.3g}."))
+    return found
+
+
 def generation_ticks(rows: Sequence[Generation]) -> list[tuple[float, str]]:
     """The scale of generations above frames: where each of some round generations ended."""
     ended = {row["generation"]: row["frames_total"] for row in rows}
@@ -158,8 +178,13 @@ def histogram(row: Evaluation, name: str) -> Figure:
 
 
 def bins(returns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Edges of a histogram at round values, the more returns the more of them."""
-    ticks = axis("", [returns], compact, int(np.clip(2 * np.sqrt(len(returns)), 5, 20))).ticks
+    """Edges of a histogram at round values, as far apart as the middle half of the returns asks for (Freedman and Diaconis,
+    1981): a few that are far off must not make one bar of all others.
+    """
+    low, high = np.quantile(returns, (0.25, 0.75))
+    wide = max(float(returns.max() - returns.min()), 1e-9)
+    wanted = wide * len(returns) ** (1 / 3) / (2 * max(float(high - low), 1e-9))
+    ticks = axis("", [returns], compact, int(np.clip(wanted, 5, 60))).ticks
     step = ticks[1] - ticks[0]
     return np.arange(np.floor(returns.min() / step), np.floor(returns.max() / step) + 2) * step
 

@@ -41,7 +41,8 @@ def make_page(data: RunData, footage: Footage | None = None) -> str:
                                      keep_trailing_newline=True)
     return environment.from_string(_read("report.html")).render(
         data=data, footage=footage, draw=draw, style=Markup(_read("report.css")), name=title(data), headline=headline(data),
-        tiles=glance(data) if begun else [], learning=figures.learning(data) if begun else [], validations=validations(data),
+        tiles=glance(data) if begun else [], learning=figures.learning(data) if begun else [],
+        search=figures.search(data) if begun else [], validations=validations(data),
         scores=scores(data),
         judgements=figures.judgements(data), evaluations=evaluations(data), samples=samples(data.world), models=models,
         absent=absent, speed=figures.speed(data) if begun else [], lost=lost(data), settings=settings(data),
@@ -72,11 +73,11 @@ def evaluations(data: RunData) -> Table:
     return Table(
         "All evaluations, oldest first (returns in points)",
         ("environment", "controller", "generation", f"{data.look.episode}s", "mean", "std", "95 % interval", "min", "median",
-         "max", *["laps"] * data.look.laps),
+         "max", *["lap at", "laps"] * data.look.laps),
         [(place_of(row), row.get("controller", "mean"), f"{row['generation']:,}",
           str(len(row["returns"])), f"{row['mean']:.1f}", f"{row['std']:.1f}",
           interval_in_words(row), f"{row['min']:.1f}", f"{row['median']:.1f}", f"{row['max']:.1f}",
-          *[f"{row['laps']:.0%}"] * data.look.laps)
+          *[f"{row['env']['lap_complete_percent']:.0%}", f"{row['laps']:.0%}"] * data.look.laps)
          for row in data.evaluations])
 
 
