@@ -95,14 +95,9 @@ def here(*arguments: object) -> str:
     Keras takes six seconds of a core to start.
     """
     name, *rest = map(str, arguments)
-    said, before = io.StringIO(), (progress.log.handlers[:], progress.log.level, progress.log.propagate)
-    with contextlib.redirect_stdout(said):
-        progress.speak(logging.INFO)
-        try:
-            importlib.import_module(f"wm_mpi.{name}").main(parse(CONFIGS[name], name, rest))
-        finally:
-            progress.log.handlers[:], progress.log.propagate = before[0], before[2]
-            progress.log.setLevel(before[1])
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), progress.speaking(logging.INFO):
+        importlib.import_module(f"wm_mpi.{name}").main(parse(CONFIGS[name], name, rest))
     return said.getvalue()
 
 

@@ -14,6 +14,7 @@ from conftest import ENVIRONMENT, ROOT, metrics, same, succeed
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import wm_mpi
+from wm_mpi.core.progress import log
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.core.shipped import found
 from wm_mpi.evolution.champion import load_trained
@@ -190,3 +191,12 @@ def test_the_reference_is_of_today() -> None:
     written = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     assert made.page(written) == written, "run python docs/reference.py"
     assert all(f"### `{name}`" in written for name in wm_mpi.__all__ if name not in ("UserError", "__version__"))
+
+
+def test_a_program_s_own_log_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = log.handlers[:], log.level, log.propagate
+    wm_mpi.train("toy", out=tmp_path / "loud", **FEW)
+    assert "generation 2/2" in capsys.readouterr().out
+    wm_mpi.train("toy", out=tmp_path / "quiet", quiet=True, **FEW)
+    assert "generation 2/2" not in capsys.readouterr().out
+    assert (log.handlers[:], log.level, log.propagate) == before

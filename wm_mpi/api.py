@@ -21,7 +21,7 @@ from wm_mpi.core.config import EsConfig
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.launched import launched_rank
 from wm_mpi.core.options import SHIPPED
-from wm_mpi.core.progress import log, speak
+from wm_mpi.core.progress import speaking
 from wm_mpi.core.ranges import check
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.core.shipped import called, found
@@ -262,7 +262,7 @@ def train(env: str | Callable[[int], VectorEnv] = SHIPPED, *, quiet: bool = Fals
     Args:
         env: a name of ``--env``, or a function that makes so many environments at once (vectors of numbers, autoreset
             disabled).
-        quiet: say nothing.
+        quiet: say results only, no line for each generation.
         options: those of ``es``, by their names there with underscores: out, world, generations, popsize, episodes, sigma,
             hidden, seed, ...; ``preset`` changes their defaults.
 
@@ -279,9 +279,8 @@ def train(env: str | Callable[[int], VectorEnv] = SHIPPED, *, quiet: bool = Fals
     preset = EsConfig.presets.get(options.get("preset", "champion"), {})
     config = EsConfig(env=_named(env) or SHIPPED, **{**preset, **options})
     check(config)
-    if not log.handlers:  # unless the program says itself how much is said
-        speak(logging.WARNING if quiet or launched_rank() else logging.INFO)
-    es.main(config)
+    with speaking(logging.WARNING if quiet or launched_rank() else logging.INFO):
+        es.main(config)
     return load(config.out) if launched_rank() == 0 else None
 
 

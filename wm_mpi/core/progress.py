@@ -3,10 +3,12 @@
 ``log`` is the logger of all lines: INFO unless --quiet, DEBUG with --verbose. Used as a library, the package says nothing.
 """
 
+import contextlib
 import datetime
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,6 +30,18 @@ def speak(level: int) -> None:
     log.handlers[:] = [lines]
     log.setLevel(level)
     log.propagate = False
+
+
+@contextlib.contextmanager
+def speaking(level: int) -> Iterator[None]:
+    """``speak`` for a while."""
+    before = log.handlers[:], log.level, log.propagate
+    speak(level)
+    try:
+        yield
+    finally:
+        log.handlers[:], log.propagate = before[0], before[2]
+        log.setLevel(before[1])
 
 
 class _Lines(logging.Handler):
