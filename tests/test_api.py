@@ -50,7 +50,7 @@ def test_an_episode_is_the_one_that_evaluate_plays(episode: wm_mpi.Episode) -> N
 def test_another_environment_of_the_same_game(episode: wm_mpi.Episode) -> None:
     env = wm_mpi.load("carracing", env="gymnasium").env
     frame, _ = env.reset(seed=3)
-    assert abs(frame.astype(int) - episode.observations[0]).mean() < 0.05
+    assert abs(frame.astype(int) - episode.observations[0]).mean() < 0.5  # how like it is exactly: test_engine_render.py
     assert "gymnasium" in str(type(env.vector.envs[0].unwrapped))  # type: ignore[attr-defined]
 
 

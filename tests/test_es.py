@@ -37,7 +37,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_fields_of_metrics(straight: Path) -> None:
     rows = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
     always = {"generation", "frames", "episodes", "frames_total", "return_mean", "return_best", "return_min", "return_std",
-              "sigma", *OPERATION} - {"unlike"}  # that is there where ranks differ
+              "sigma", "condition", *OPERATION} - {"unlike"}  # that is there where ranks differ
     assert [set(row) for row in rows] == [always, always | {"eval_mean", "eval_std"}] * 2
     assert [row["frames_total"] for row in rows] == list(np.cumsum([row["frames"] for row in rows]))
     assert all(row["episodes"] == 24 and row["return_min"] <= row["return_mean"] <= row["return_best"] for row in rows)
