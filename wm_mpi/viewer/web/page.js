@@ -12,6 +12,7 @@ const wishes = { driver: "champion", place: asked.get("dream") === "1" ? "dream"
                  paused: matchMedia("(prefers-reduced-motion: reduce)").matches };
 const pulls = new Map(); // what is held down, by key or button: left, right, gas or brake
 let line = null;
+let known = false; // whether the server has ever answered
 let latest = null; // the figures last written
 let written = 0; // and when
 let later; // the timer that writes the figures of a picture after which none comes
@@ -27,7 +28,7 @@ function connect() {
   line.binaryType = "arraybuffer";
   let met = false;
   line.onopen = () => {
-    met = true;
+    met = known = true;
     recent = [];
     latest = null;
     tell({ ...wishes, speed: Number(find("speed").value), ...trackWish() });
@@ -41,7 +42,7 @@ function connect() {
   line.onclose = async ({ reason }) => {
     const [why, forGood] = reason || met ? [reason, false] : await obstacle(address.pathname);
     say(why || "No connection to the server, trying again…");
-    gone(why || (met ? "The server is gone, trying again…" : "No connection to the server, trying again…"));
+    gone(why || (known ? "The server is gone, trying again…" : "No connection to the server, trying again…"));
     if (!forGood) setTimeout(connect, 2000);
   };
 }
