@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -72,6 +72,8 @@ class Game:
     """How much M's error on the end of an episode counts in its training."""
     dream_reward: float | None = None
     """What a frame of a dream pays; None: what M expects."""
+    dream_end: Literal["likelier", "drawn"] = "likelier"
+    """When a dream ends: where M finds that likelier than not, or by a draw with the chance that M gives it."""
     dream_safe_frames: int = 0
     """Frames in which no dream ends, because no episode can: M, whose memory is still empty, cannot know."""
     solved: tuple[float, int] | None = None
@@ -122,7 +124,7 @@ GAMES: dict[str, Game] = {
                  frames={"view": Cut(doom.SHOWN_ROWS, doom.HEIGHT),
                          PUBLISHED: Cut(doom.LARGE * doom.SHOWN_ROWS, doom.LARGE * doom.HEIGHT, stretch)},
                  shape=(doom.HEIGHT, doom.WIDTH), latents=64, hidden=512, max_frames=2100, dropped_frames=100,
-                 ending_weight=10.0, dream_reward=1.0, solved=(750.0, 100))}
+                 ending_weight=10.0, dream_reward=1.0, dream_end="drawn", solved=(750.0, 100))}
 """Games that come with the package, by the names of --env; ``fast`` is what --env carracing means."""
 
 

@@ -54,7 +54,7 @@ class LatentDream(Tempered, VectorEnv):
         self.control = Control.of(manifest.get("controller"))
         self.num_envs, self._max_frames = width, max_frames
         self.temperature = temperature
-        self._reward, self._safe_frames = game.dream_reward, game.dream_safe_frames
+        self._reward, self._safe_frames, self._drawn = game.dream_reward, game.dream_safe_frames, game.dream_end == "drawn"
         rnn = weights_in(Path(world), manifest, "rnn.h5")
         self._session = open_session(build_dream(rnn).SerializeToString())
         self._mu, self._logvar = beginnings(Path(world), manifest)
@@ -70,6 +70,7 @@ class LatentDream(Tempered, VectorEnv):
         self.action_space = batch_space(self.single_action_space, width)
         self._generators = [generator(DREAM, 0)] * width
         self._chance, self._noise = np.zeros((2, width, BLOCK, latents), np.float32)
+        self._fate = np.zeros((width, BLOCK), np.float32)
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
 
@@ -107,7 +108,7 @@ class LatentDream(Tempered, VectorEnv):
         self._before = self._z, self._h, self._c, np.asarray(actions)
         self._z, self._h, self._c = (np.where(goes_on, new, old) for new, old in zip((z, h, c), self._before, strict=False))
         self._steps += running
-        terminated = running & (termination > 0) & (self._steps > self._safe_frames)
+        terminated = running & (termination > self._limits()) & (self._steps > self._safe_frames)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
         self._ended |= terminated | truncated
         rewards = np.full(self.num_envs, self._reward) if self._reward is not None else reward.astype(np.float64)
@@ -119,8 +120,17 @@ class LatentDream(Tempered, VectorEnv):
         for row in np.flatnonzero(running & (at == 0)):
             self._generators[row].random(dtype=np.float32, out=self._chance[row])
             self._generators[row].standard_normal(dtype=np.float32, out=self._noise[row])
+            if self._drawn:
+                self._generators[row].random(dtype=np.float32, out=self._fate[row])
         rows = np.arange(self.num_envs)
         return self._chance[rows, at], self._noise[rows, at]
+
+    def _limits(self) -> npt.NDArray[np.float32] | float:
+        """The logit of an end [num_envs] above which this step, already counted, ends a dream."""
+        if not self._drawn:
+            return 0.0
+        chance = np.clip(self._fate[np.arange(self.num_envs), (self._steps - 1) % BLOCK], 1e-7, 1 - 1e-7)
+        return np.log(chance) - np.log1p(-chance)
 
     def look(self, slot: int) -> npt.NDArray[np.uint8]:
         """What a dream is like, decoded for who looks, and what M had expected of it: frames uint8 [2, 64, 64, 3].
