@@ -341,6 +341,32 @@ def test_a_c_of_the_dream_is_judged_in_the_game(doom: Path, tmp_path: Path) -> N
     assert "finished" in said
 
 
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_dream_ends_as_often_as_m_finds_likely(drawn: bool, doom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doom's; where a game has it otherwise, what is less likely than not never comes."""
+    dream = LatentDream(str(doom / "world"), 64, 1.0, 400)
+    assert dream._drawn
+    monkeypatch.setattr(dream, "_drawn", drawn)
+    run, chance = dream._session.run, 0.05
+
+    def fixed(names: list[str], feed: dict) -> list[np.ndarray]:
+        *others, termination = run(names, feed)
+        return [*others, np.full_like(termination, np.log(chance / (1 - chance)))]
+
+    monkeypatch.setattr(dream, "_session", SimpleNamespace(run=fixed))
+    lengths = []
+    for seeds in (list(range(64)), [*range(63, -1, -1)]):
+        dream.reset(seed=seeds)  # type: ignore[arg-type]
+        while not dream._ended.all():
+            dream.step(np.zeros((64, 1)))
+        lengths.append(dream._steps.copy())
+    np.testing.assert_array_equal(lengths[0], lengths[1][::-1])
+    if drawn:
+        assert abs(lengths[0].mean() - 1 / chance) < 3 / chance / 8  # three standard errors of 64
+    else:
+        assert (lengths[0] == 400).all()
+
+
 def test_temperatures_are_compared(doom: Path, tmp_path: Path) -> None:
     """Each temperature's run is es's own, the table says what is in its verdicts, and nothing is played twice."""
     line = ("temperatures", "--preset", "smoke", "--world", doom / "world", "--temperatures", 0.5, 1.3, *FEW)
