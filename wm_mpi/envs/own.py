@@ -39,13 +39,12 @@ def register(factory: Factory) -> str:
                         "dimension; for pictures name a class: --env package.module:Class")
     if mode != AutoresetMode.DISABLED:
         raise UserError(f"{name} makes environments whose autoreset mode is {mode}, but must be AutoresetMode.DISABLED")
-    longest = Game.max_frames
 
     def alone(_: Any) -> Any:
         raise UserError(f"{name} makes vectors of environments only")
 
     GAMES[name] = replace(
-        Game(lambda: name, alone, control, Look(name, fps=int(fps or 30)), max_frames=longest, observations=seen.shape[0]),
+        Game(lambda: name, alone, control, Look(name, fps=int(fps or 30)), observations=seen.shape[0]),
         vector=lambda rules, width, _: Own(factory(width), control, rules.max_frames))
     game_of.cache_clear()  # in a notebook a function is often defined anew
     return name

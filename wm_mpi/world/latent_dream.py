@@ -19,7 +19,7 @@ from wm_mpi.core.schema import Manifest
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import game_of
-from wm_mpi.world.dream import Tempered
+from wm_mpi.world.dream import Tempered, drawn_limits
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.manifest import AGAIN, load_manifest, played_in, read_part
@@ -129,8 +129,7 @@ class LatentDream(Tempered, VectorEnv):
         """The logit of an end [num_envs] above which this step, already counted, ends a dream."""
         if not self._drawn:
             return 0.0
-        chance = np.clip(self._fate[np.arange(self.num_envs), (self._steps - 1) % BLOCK], 1e-7, 1 - 1e-7)
-        return np.log(chance) - np.log1p(-chance)
+        return drawn_limits(self._fate[np.arange(self.num_envs), (self._steps - 1) % BLOCK])
 
     def look(self, slot: int) -> npt.NDArray[np.uint8]:
         """What a dream is like, decoded for who looks, and what M had expected of it: frames uint8 [2, 64, 64, 3].
