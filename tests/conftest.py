@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from wm_mpi.core import config, progress
 from wm_mpi.core.cli import parse
 from wm_mpi.core.errors import UserError, account
 from wm_mpi.core.launch import SESSIONS
+from wm_mpi.envs.games import GAMES, game_of
 from wm_mpi.evolution.run_state import OPERATION
 
 ROOT = Path(__file__).parent.parent
@@ -151,6 +152,17 @@ def learning(out: Path, *frozen: object) -> list[list[object]]:
 def in_one_process(stages: list[list[object]]) -> None:
     """Run commands one after another, with one start of Keras."""
     succeed(ROOT / "tests" / "programs" / "commands.py", json.dumps(stages, default=str))
+
+
+@pytest.fixture(autouse=True)
+def games_of_this_test() -> Iterator[None]:
+    """Games that a test registers end with it."""
+    before = dict(GAMES)
+    yield
+    if before != GAMES:
+        GAMES.clear()
+        GAMES.update(before)
+        game_of.cache_clear()
 
 
 @pytest.fixture(scope="session")
