@@ -40,9 +40,9 @@ setup(
     # Said, so that an editable installation puts this folder on the path. Otherwise it uses a finder, which comes after the
     # path: in the folder that holds a clone called wm_mpi, Python would take the clone itself for the package.
     package_dir={"": "."},
-    package_data={"wm_mpi": ["pretrained/*/*", "py.typed"], "wm_mpi.reporting": ["*.csv", "report.css", "report.html"],
-                  "wm_mpi.envs.fast.render": ["*.npz"],
-                  "wm_mpi.viewer.web": ["page.*"]},
+    package_data={"wm_mpi": ["pretrained/*/*", "py.typed"], "wm_mpi.envs.fast.render": ["*.npz"],
+                  "wm_mpi.evolution": ["*.csv"], "wm_mpi.reporting": ["report.css", "report.html"],
+                  "wm_mpi.viewer.web": ["*.html", "*.css", "*.js", "uplot/*"]},
     python_requires=">=3.11,<3.14",
     # What a rank needs: to play, train C, judge it, and show it in a browser or as a sheet.
     install_requires=[

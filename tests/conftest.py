@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import fetch_axe
+from browser import Browser, browser, fetch_axe
 from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401  hooks
 
 from wm_mpi.core import config, progress
@@ -232,3 +232,10 @@ def copied(pipeline: Path, tmp_path: Path) -> Path:
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script of axe-core."""
     return (once(tmp_path_factory, "axe", fetch_axe) / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser."""
+    with browser(tmp_path_factory.mktemp("chromium")) as started:
+        yield started

@@ -18,12 +18,13 @@ from PIL import Image
 from wm_mpi.core.config import EsConfig
 from wm_mpi.core.shipped import found
 from wm_mpi.envs import settled
+from wm_mpi.evolution.published import published
 from wm_mpi.reporting import clips as footage
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Mark, axis, compact
 from wm_mpi.reporting.clips import PACE, TEMPERATURES
 from wm_mpi.reporting.figures import bins, learning, paper_until, search, smooth
 from wm_mpi.reporting.png_page import palette
-from wm_mpi.reporting.run_data import published, read_run
+from wm_mpi.reporting.run_data import read_run
 from wm_mpi.reporting.svg import draw
 
 HEAVIEST = 10e6

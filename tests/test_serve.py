@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from browser import Browser, Page, browser
+from browser import Browser, Page
 from conftest import ENVIRONMENT, ROOT, Watching, command, once, refuse, succeed
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -46,7 +46,7 @@ from wm_mpi.viewer.session import VIEWS, DreamDrive
 from wm_mpi.viewer.web import server as serving
 from wm_mpi.viewer.web import visit as viewer
 from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
-from wm_mpi.viewer.web.source import Champion, RunSource
+from wm_mpi.viewer.web.source import Champion, RunSource, Sources
 from wm_mpi.viewer.web.visit import PICTURES_UNDER_WAY
 from wm_mpi.world.policy import GraphPolicy
 
@@ -101,6 +101,14 @@ class ToySource:
 
     def latest(self) -> Champion:
         return Champion(np.zeros(867), self.generation, None)
+
+    def kept(self) -> list[int]:
+        return [1, 2, 4]
+
+    def mean(self, generation: int) -> Champion:
+        if generation not in self.kept():
+            raise UserError(f"generation {generation} is not kept")
+        return Champion(np.zeros(867), generation, None)
 
     def car(self, champion: Champion, place: str) -> Toy:
         self.places.append(place)
@@ -158,7 +166,7 @@ def listening(source: ToySource, port: int = 0) -> Iterator[int]:
     """The port of a server of toys."""
     Toy.alive.clear()
     gc.freeze()  # or each collection of cars() would keep server and visitors waiting for what other tests left behind
-    server = serving.open_server(source, port, "127.0.0.1")
+    server = serving.open_server(Sources(source, None), port, "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -177,8 +185,8 @@ def port(source: ToySource) -> Iterator[int]:
 
 @contextlib.contextmanager
 def visit(port: int, **options: Any) -> Iterator[Visitor]:
-    prompt = options.pop("prompt", True)
-    with connect(f"ws://127.0.0.1:{port}/drive", max_size=None, compression=None, **options) as line:
+    prompt, path = options.pop("prompt", True), options.pop("path", "/drive")
+    with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, compression=None, **options) as line:
         yield Visitor(line, prompt)
 
 
@@ -430,7 +438,7 @@ def asked(port: int, path: str, method: str = "GET", **headers: str) -> tuple[in
 @contextlib.contextmanager
 def behind(source: ToySource, *origins: str, prefix: str = "/") -> Iterator[int]:
     """A server that is told of its proxy; gives its port."""
-    server = serving.open_server(source, 0, "127.0.0.1", origins, prefix)
+    server = serving.open_server(Sources(source, None), 0, "127.0.0.1", origins, prefix)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server.socket.getsockname()[1]
@@ -715,12 +723,6 @@ def test_what_cannot_be_served_is_said_in_a_sentence(run: Path, tmp_path: Path) 
 
 
 # A visit in a real browser
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("chromium")) as started:
-        yield started
 
 
 COUNT = """const before = CanvasRenderingContext2D.prototype.drawImage; window.drawn = 0;

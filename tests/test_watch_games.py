@@ -39,7 +39,7 @@ from wm_mpi.viewer.gauges import Gauge, gauges_of
 from wm_mpi.viewer.session import VIEWS, Part, VectorDrive, open_session, within
 from wm_mpi.viewer.sheet import LEFT, Moments, cell, contact_sheet
 from wm_mpi.viewer.web.server import open_server
-from wm_mpi.viewer.web.source import RunSource
+from wm_mpi.viewer.web.source import RunSource, Sources
 from wm_mpi.world.inference import Inference
 
 RNG = np.random.default_rng(8)
@@ -259,7 +259,7 @@ def test_a_card_of_another_game(doom: Path, tmp_path: Path) -> None:
 def served(run: Path) -> Iterator[int]:
     """A server of a run's page; gives its port."""
     trained = load_trained(str(run), env=None, world=None, max_frames=None, lap_complete_percent=None, deterministic=None)
-    server = open_server(RunSource(trained), 0, "127.0.0.1")
+    server = open_server(Sources(RunSource(trained), None), 0, "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -12,24 +12,29 @@ from pathlib import Path
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import atomic_path, check_writable
+from wm_mpi.core.options import SHIPPED
 from wm_mpi.core.progress import Progress
 from wm_mpi.core.seeding import EpisodeSeed
-from wm_mpi.core.shipped import beside
+from wm_mpi.core.shipped import PRETRAINED, beside, found
 from wm_mpi.core.terminal import shown
 from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
+from wm_mpi.evolution.run_list import newest_run
 from wm_mpi.viewer.drawing import ROAD, Board
 from wm_mpi.viewer.episode import Session, Sight
 from wm_mpi.viewer.session import Part, open_session
 from wm_mpi.viewer.sheet import Moments, contact_sheet
 
+RUNS = "runs"
+"""Where runs are, unless told otherwise."""
 REST_SECONDS = 1
 """How long a film stands still on an episode's last picture (seconds)."""
 
 
 def main(config: WatchConfig) -> None:
     """Play the episodes, and show them where the flags say."""
-    video, sheet = outputs(config)
-    trained = load_trained(config.run, env=None, world=config.world, max_frames=config.max_frames,
+    run = config.run or default_run(config.serve is not None)
+    video, sheet = outputs(config, run)
+    trained = load_trained(run, env=None, world=config.world, max_frames=config.max_frames,
                            lap_complete_percent=config.lap_complete_percent, deterministic=config.deterministic)
     seeds = judged_tracks(config.episodes, config.tracks, trained.settings["seed"])
     for path in filter(None, (video, sheet)):
@@ -45,12 +50,24 @@ def main(config: WatchConfig) -> None:
     if video or sheet:
         film_and_sheet(session, seeds, named, video, sheet, trained.spec.max_frames)
     if config.serve is not None:
-        from wm_mpi.viewer.web import RunSource, serve  # loads websockets
+        from wm_mpi.viewer.web import Runs, RunSource, Sources, serve  # loads websockets
 
-        serve(RunSource(trained, config.temperature), config.serve, config.host, config.origin, config.prefix)
+        runs = Runs(Path(config.runs) if config.runs else root_of(trained.run.path), trained.run)
+        serve(Sources(RunSource(trained, config.temperature), runs), config.serve, config.host, config.origin, config.prefix)
 
 
-def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
+def default_run(growing: bool) -> str:
+    """The champion that comes with the package; on a page, where runs are watched as they are ``growing``, the newest."""
+    newest = newest_run(Path(RUNS)) if growing else None
+    return found(SHIPPED) if newest is None else str(newest)
+
+
+def root_of(run: Path) -> Path:
+    """Where runs are that are listed beside a run."""
+    return Path(RUNS) if run.resolve().parent == PRETRAINED.resolve() else run.resolve().parent
+
+
+def outputs(config: WatchConfig, run: str) -> tuple[Path | None, Path | None]:
     """Where film and sheet go; both into the run where no flag says what to show.
 
     Raises:
@@ -60,7 +77,7 @@ def outputs(config: WatchConfig) -> tuple[Path | None, Path | None]:
         if name is not None and not name.endswith(ending):
             raise UserError(f"{flag} is {name}, but writes {ending[1:]} only: give a name that ends in {ending}")
     if config.video is None and config.sheet is None and config.serve is None and not config.window:
-        return beside(config.run, "watch.mp4"), beside(config.run, "watch.png")
+        return beside(run, "watch.mp4"), beside(run, "watch.png")
     return Path(config.video) if config.video else None, Path(config.sheet) if config.sheet else None
 
 

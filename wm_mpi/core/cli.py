@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 import tyro
@@ -48,6 +48,7 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
         if launched_rank() == 0:
             print(f"wm_mpi {__version__}")
         raise SystemExit(0)
+    arguments = _completed(arguments, config_class.bare)
     default = _defaults(config_class, _preset_in(arguments, config_class().preset))
     said = io.StringIO()
     try:
@@ -60,6 +61,16 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
         raise UserError(f"{_sentence(said.getvalue())}: python -m wm_mpi.{command} --help shows all flags") from None
     check(config)
     return config
+
+
+def _completed(arguments: Sequence[str], bare: Mapping[str, str]) -> list[str]:
+    """Arguments in which each flag has a value; ``bare`` has those of flags that may stand alone."""
+    completed = []
+    for argument, following in zip(arguments, [*arguments, "--"][1:], strict=True):
+        completed.append(argument)
+        if argument in bare and following.startswith("-") and not following[1:].isdecimal():
+            completed.append(bare[argument])
+    return completed
 
 
 @contextlib.contextmanager

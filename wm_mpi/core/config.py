@@ -4,6 +4,7 @@ Longer than other modules: all flags of the project stand in one place, in the o
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import tyro
@@ -357,15 +358,20 @@ class WatchConfig(Command):
     """
 
     presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"max_frames": 100}}
+    bare: ClassVar[Mapping[str, str]] = {"--serve": "8000"}
 
-    run: Out = SHIPPED
-    """Directory of the es run, or the name of a champion that comes with the package."""
+    run: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """Directory of the es run, or the name of a champion that comes with the package (default: 'carracing', which does; with
+    --serve the newest run under runs/, if there is one)."""
     video: Annotated[str | None, tyro.conf.arg(metavar="FILE.mp4")] = None
     """Write a film (H.264, in real time: 50 frames per second for CarRacing) of all episodes."""
     sheet: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Write one picture of moments of all episodes."""
-    serve: Annotated[int | None, tyro.conf.arg(metavar="PORT")] = None
-    """Serve a page to browsers on this port (0: a free one): watch each new champion, play yourself, and dream."""
+    serve: Annotated[int | None, tyro.conf.arg(metavar="[PORT]")] = None
+    """Serve pages to browsers on this port (without one 8000; 0: a free one): watch each new champion, play yourself, dream,
+    and see how all runs grow, as curves."""
+    runs: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """Directory whose runs --serve lists, up to four levels down (default: where the watched run lies)."""
     host: str = "127.0.0.1"
     """Address to serve on; 0.0.0.0 lets in whoever can reach this machine."""
     origin: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="URL")] = ()

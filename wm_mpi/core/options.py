@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
@@ -13,8 +14,8 @@ Preset = Literal["champion", "paper", "laptop", "smoke"]
 Display = Literal["none", "xvfb", "screen"]
 Presets = dict[str, dict[str, Any]]
 Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
-PATHS = ("out", "data", "vae", "rnn", "run", "world", "old_world", "init", "mix", "policy", "compare", "notes", "json",
-         "video", "sheet", "png", "published")
+PATHS = ("out", "data", "vae", "rnn", "run", "runs", "world", "old_world", "init", "mix", "policy", "compare", "notes",
+         "json", "video", "sheet", "png", "published")
 """Options that name a file or a directory."""
 SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
 """Options that take the name of a champion that comes with the package instead of a directory."""
@@ -53,6 +54,8 @@ class Command:
     presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {}}
     one_thread: ClassVar[bool] = True
     """Whether a process keeps to one thread, as ranks do; what uses Keras takes all cores."""
+    bare: ClassVar[Mapping[str, str]] = {}
+    """Values of flags that may be given without one."""
 
     preset: Preset = dataclasses.field(default="champion", metadata=changeable())
     """Sets every default at once: the recipe of the champion that comes with the package, the paper's sizes (days on a

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import TORN, atomic_path, explained, read_json, write_json
 from wm_mpi.core.provenance import environment
 
+FLOCK = "hhqqi"
+"""Linux's ``struct flock`` on 64-bit machines: type, whence, start, length, process."""
 KEPT_CHECKPOINTS = 2
 """Checkpoints: the newest, and one to fall back on if that is damaged."""
 LOCK_SECONDS = 5.0
@@ -45,6 +48,18 @@ def lock_directory(path: Path) -> None:
             time.sleep(0.1)
     os.ftruncate(handle, 0)
     os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process, on whatever host, holds the lock of a directory. Not for the process that holds it: POSIX drops a
+    process's locks on a file that it closes.
+    """
+    try:
+        with open(path / "lock", "rb") as file:
+            asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            return bool(struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK)
+    except OSError:  # none, or a file system without locks
+        return False
 
 
 def begin_directory(path: Path, config: dict[str, Any], changeable: frozenset[str]) -> None:
@@ -82,6 +97,8 @@ class RunDir:
         self.episodes = self.path / "episodes.jsonl"
         self.checkpoints = self.path / "checkpoint"
         self.champion = self.path / "champion.h5"
+        self.means = self.path / "means"
+        self.lock = self.path / "lock"
         self.evaluations = self.path / "evaluations.jsonl"
         self.log = self.path / "log.txt"
         self.board = self.path / "tensorboard"

@@ -21,6 +21,7 @@ from wm_mpi.core.files import append_jsonl, iterate_jsonl, read_jsonl, whole_lin
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.data.arrays import save_arrays
+from wm_mpi.evolution.means import keep_mean
 from wm_mpi.evolution.strategy import Strategy, read_pickle
 from wm_mpi.pool import Outcome
 from wm_mpi.rollout.worker import Played
@@ -246,6 +247,8 @@ class RunState:
             saved.champion, saved.champion_generation = strategy.mean, generation.generation
         self._run.save_checkpoint(generation.generation, _pack(saved, strategy))
         self._write_champion(strategy)
+        keep_mean(self._run, generation.generation, strategy.mean, {
+            **self._about, "generation": generation.generation, "validation_mean": generation.eval_mean})
         append_jsonl(self._run.metrics, saved.row)
         self._journal.clear()
 

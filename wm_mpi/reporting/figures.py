@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from wm_mpi.core.schema import Epoch, Evaluation, Generation
 from wm_mpi.envs import solved_at, told_of
+from wm_mpi.evolution.published import published, scores_of
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting.charts import Axis, Chart, Colour, Figure, Kind, Mark, axis, compact
-from wm_mpi.reporting.run_data import Latents, RunData, published, scores_of
+from wm_mpi.reporting.run_data import Latents, RunData
 
 ACTIVE = 0.01
 """A latent whose mu varies by more than this is in use (Burda, Grosse and Salakhutdinov, 2016)."""

@@ -14,11 +14,12 @@ from markupsafe import Markup
 from wm_mpi import __version__
 from wm_mpi.core.schema import Evaluation
 from wm_mpi.core.terminal import quoted
+from wm_mpi.evolution.published import scores_of
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.reporting import figures
 from wm_mpi.reporting.charts import Figure
 from wm_mpi.reporting.clips import Footage
-from wm_mpi.reporting.run_data import RunData, WorldData, scores_of
+from wm_mpi.reporting.run_data import RunData, WorldData
 from wm_mpi.reporting.summary import glance, headline, title
 from wm_mpi.reporting.svg import draw
 

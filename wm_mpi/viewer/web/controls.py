@@ -21,6 +21,8 @@ class Wishes:
     """In units of the game's own frames per second (CarRacing's 50)."""
     track: int = 0
     """``reset(seed=track)``; setting it begins an episode."""
+    generation: int = 0
+    """Whose mean plays, of those that the run keeps; 0: the champion."""
     temperature: float = 1.0
     """Of M's mixture, in a dream."""
     wheel: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -77,8 +79,8 @@ def pulls(value: Any) -> tuple[float, ...]:
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "driver": one_of("champion", "visitor"), "place": one_of("road", "dream"), "paused": truth, "speed": number(0.1, 8),
-    "track": whole(2**31 - 1), "temperature": number(0.05, 2), "wheel": pulls, "drawn": whole(2**53),
-    "step": truth, "restart": truth}
+    "track": whole(2**31 - 1), "generation": whole(2**31 - 1), "temperature": number(0.05, 2), "wheel": pulls,
+    "drawn": whole(2**53), "step": truth, "restart": truth}
 
 
 def read(message: str | bytes) -> dict[str, Any]:

@@ -19,10 +19,12 @@ let later; // the timer that writes the figures of a picture after which none co
 let recent = []; // when figures were written lately, and of which frames
 // What is played, as the server tells it with a session's first picture; the page is written for a car
 let game = { verb: "drive", episode: "track", keys: 3, gauges: ["steer", "gas", "brake"].map((name) => ({ name, kind: "bar" })) };
+let grown = [0]; // the generations that the slider goes through, the champion as 0
 let built = false; // whether gauges stand in the place of the car's
 
 function connect() {
   const address = new URL("drive", location.href);
+  address.search = asked.has("run") ? new URLSearchParams({ run: asked.get("run") }) : "";
   address.protocol = address.protocol.replace("http", "ws");
   line = new WebSocket(address);
   line.binaryType = "arraybuffer";
@@ -40,7 +42,7 @@ function connect() {
       .catch((error) => say(`This picture cannot be drawn: ${error.message}`));
   };
   line.onclose = async ({ reason }) => {
-    const [why, forGood] = reason || met ? [reason, false] : await obstacle(address.pathname);
+    const [why, forGood] = reason || met ? [reason, false] : await obstacle(address.pathname + address.search);
     say(why || "No connection to the server, trying again…");
     gone(why || (known ? "The server is gone, trying again…" : "No connection to the server, trying again…"));
     if (!forGood) setTimeout(connect, 2000);
@@ -54,7 +56,7 @@ async function obstacle(path) {
     const answer = await fetch(path, { method: "POST" });
     if (answer.ok) return ["The server answers, but no WebSocket reaches it: a proxy between must pass Upgrade on…", false];
     const ours = answer.headers.get("Content-Type")?.startsWith("text/plain");
-    return [ours ? `Refused: ${(await answer.text()).trim()}` : "", ours && answer.status === 403];
+    return [ours ? `Refused: ${(await answer.text()).trim()}` : "", ours && [403, 404].includes(answer.status)];
   } catch {
     return ["", false];
   }
@@ -141,6 +143,7 @@ function present(show) {
   canvas.setAttribute("aria-label", show.place === "the road" ? "The road, from above" : capital(show.place));
   find("drivers").hidden = !show.keys;
   find("drivers").setAttribute("aria-label", show.verb === "drive" ? "At the wheel" : "Who plays");
+  kept(show.kept);
   if (document.activeElement !== find("temperature") && !("temperature" in wishes)) degrees(show.temperature);
   dress();
 }
@@ -191,6 +194,23 @@ function lit(each, action, index, number) {
   return number === (action[index] < -third ? 0 : action[index] > third ? 2 : 1);
 }
 
+// The slider over generations whose means are kept; its right end is the champion
+function kept(generations) {
+  const slider = find("generation");
+  const wished = grown[slider.value] ?? 0;
+  grown = [...generations, 0];
+  slider.max = grown.length - 1;
+  slider.value = grown.includes(wished) ? grown.indexOf(wished) : grown.length - 1;
+  find("growth").hidden = grown.length < 2;
+  ripe();
+}
+
+function ripe() {
+  const wished = grown[find("generation").value];
+  find("chosen").textContent = wished || "champion";
+  find("generation").setAttribute("aria-valuetext", wished ? `generation ${wished}` : "the champion");
+}
+
 function degrees(temperature) {
   find("temperature").value = temperature;
   find("degrees").textContent = temperature.toFixed(2);
@@ -232,7 +252,7 @@ function say(text) {
 // The page's address as a link to what is shown
 function remember() {
   const { value } = find("speed");
-  const link = new URLSearchParams({ track: latest.track, ...(latest.place === "dream" && { dream: 1 }), ...(value !== "1" && { speed: value }) });
+  const link = new URLSearchParams({ ...(asked.has("run") && { run: asked.get("run") }), track: latest.track, ...(latest.place === "dream" && { dream: 1 }), ...(value !== "1" && { speed: value }) });
   history.replaceState(null, "", `?${link}`);
 }
 
@@ -329,6 +349,12 @@ find("temperature").oninput = () => {
   find("degrees").textContent = Number(find("temperature").value).toFixed(2);
   wishes.temperature = Number(find("temperature").value);
   tell({ temperature: wishes.temperature });
+};
+find("generation").oninput = ripe;
+find("generation").onchange = () => {
+  wishes.generation = grown[find("generation").value];
+  tell({ generation: wishes.generation });
+  find("road").focus();
 };
 find("temperature").onpointerup = () => find("road").focus(); // so that arrow keys steer again
 for (const button of document.querySelectorAll(".choice button")) {

@@ -1,19 +1,22 @@
-"""HTTP and WebSocket on one port: a page of three files, and a connection a visitor at /drive.
+"""HTTP and WebSocket on one port: pages of a few files, a connection a visitor at /drive, and how runs stand at /runs.json.
 
 The WebSocket side is the package ``websockets``, in its threaded form: the standard library has none, a car needs no more
 than a loop in a thread of its own (the engine, ONNX Runtime and JPEG are native code), and closing, keep-alive and
-malformed requests have been thought of. Nothing is read from disk for a request: what is not in ``PAGE`` does not exist.
+malformed requests have been thought of. No request names a file: what is not in ``PAGE`` does not exist, and a run has the
+name under which it was found.
 """
 
 import contextlib
 import ctypes
 import http
 import ipaddress
+import json
 import logging
 import socket
 from collections.abc import Sequence
 from importlib import resources
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -25,12 +28,18 @@ from wm_mpi.core.errors import UserError, account
 from wm_mpi.core.ranges import origin_of
 from wm_mpi.core.terminal import quoted
 from wm_mpi.viewer.web.controls import MESSAGE_BYTES
-from wm_mpi.viewer.web.source import Source
+from wm_mpi.viewer.web.runs import published_curve
+from wm_mpi.viewer.web.source import Source, Sources
 from wm_mpi.viewer.web.visit import Viewer
 
-PAGE = {"/": ("page.html", "text/html; charset=utf-8"), "/page.css": ("page.css", "text/css; charset=utf-8"),
-        "/page.js": ("page.js", "text/javascript; charset=utf-8")}
+HTML, CSS, JS = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+PAGE = {"/": ("page.html", HTML), "/page.css": ("page.css", CSS), "/page.js": ("page.js", JS),
+        "/runs": ("runs.html", HTML), "/runs.css": ("runs.css", CSS), "/runs.js": ("runs.js", JS),
+        "/uplot/uPlot.iife.min.js": ("uplot/uPlot.iife.min.js", JS), "/uplot/uPlot.min.css": ("uplot/uPlot.min.css", CSS)}
 DRIVE = "/drive"
+RUNS = "/runs.json"
+MOST_CURVES, QUERY_CHARACTERS = 16, 4096
+"""Runs of which a request may ask for the generations (count), and how much of its query is read."""
 ORIGIN_CHARACTERS = 270
 """Longest origin that is answered: a host has at most 253 characters (count)."""
 MOST_ORIGINS = 100
@@ -47,11 +56,11 @@ SECURITY = {"Content-Security-Policy": "default-src 'none'; script-src 'self'; s
             "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
-def serve(source: Source, port: int, host: str = "127.0.0.1", origins: Sequence[str] = (), prefix: str = "/") -> None:
+def serve(sources: Sources, port: int, host: str = "127.0.0.1", origins: Sequence[str] = (), prefix: str = "/") -> None:
     """Serve until a signal or Ctrl-C ends the process.
 
     Args:
-        source: where cars come from.
+        sources: where cars come from.
         port: 0 takes a free one.
         host: address to listen on.
         origins: whose pages may drive, beside the page's own as this server sees it: a proxy may show it under another.
@@ -61,9 +70,9 @@ def serve(source: Source, port: int, host: str = "127.0.0.1", origins: Sequence[
         UserError: the port cannot be had, or the source has no car.
     """
     share_heap()
-    server = open_server(source, port, host, origins, prefix)
+    server = open_server(sources, port, host, origins, prefix)
     try:
-        warm_up(source)
+        warm_up(sources.first)
     except BaseException:
         server.socket.close()
         raise
@@ -94,7 +103,7 @@ def invitation(port: int, host: str, prefix: str = "/") -> str:
             + (f"; from another machine after: ssh -L {port}:localhost:{port} {socket.gethostname()}" if local else ""))
 
 
-def open_server(source: Source, port: int, host: str, origins: Sequence[str] = (), prefix: str = "/") -> Server:
+def open_server(sources: Sources, port: int, host: str, origins: Sequence[str] = (), prefix: str = "/") -> Server:
     """Listen; port 0 takes a free one.
 
     Raises:
@@ -109,7 +118,7 @@ def open_server(source: Source, port: int, host: str, origins: Sequence[str] = (
     logger = logging.getLogger("wm_mpi.viewer.web")  # visitors' malformed requests are no news to whoever started this
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
-    desk = _Desk(source, origins, prefix)
+    desk = _Desk(sources, origins, prefix)
     return serve_websockets(desk.receive, sock=listening, process_request=desk.answer, compression=None, logger=logger,
                             max_size=MESSAGE_BYTES, server_header="wm_mpi", ping_interval=PING_SECONDS,
                             ping_timeout=PING_SECONDS, close_timeout=2)
@@ -118,8 +127,8 @@ def open_server(source: Source, port: int, host: str, origins: Sequence[str] = (
 class _Desk:
     """Answers requests, and counts who watches."""
 
-    def __init__(self, source: Source, origins: Sequence[str], prefix: str) -> None:
-        self._source = source
+    def __init__(self, sources: Sources, origins: Sequence[str], prefix: str) -> None:
+        self._sources = sources
         self._origins, self._refused = {origin_of(each) for each in origins}, set[str]()
         self._prefix = prefix.rstrip("/")
         folder = resources.files(__package__)
@@ -131,19 +140,47 @@ class _Desk:
 
         A page that gets no WebSocket sends a POST there, to be told why: browsers hide that from it.
         """
-        path = request.path.partition("?")[0].removeprefix(self._prefix)
+        path, _, query = request.path.partition("?")
+        path = path.removeprefix(self._prefix)
         if not path:  # what the page loads lies beside it, below the slash
             return _response(http.HTTPStatus.TEMPORARY_REDIRECT, b"", TEXT, Location=f"{self._prefix}/")
         if path in self._page and request.method == "GET":
             body, kind = self._page[path]
             return _response(http.HTTPStatus.OK, body, kind)
+        if path == RUNS and request.method == "GET" and self._sources.runs is not None:
+            return self._how_runs_stand(query)
         if path != DRIVE:
             return _refusal(http.HTTPStatus.METHOD_NOT_ALLOWED if path in self._page else http.HTTPStatus.NOT_FOUND)
         if not self._may_drive(request.headers):
             return _refusal(http.HTTPStatus.FORBIDDEN, self._stranger(request.headers))
         if len(self._viewers) >= MOST_VIEWERS:
             return _refusal(http.HTTPStatus.SERVICE_UNAVAILABLE, f"{MOST_VIEWERS} are watching already, which is the most")
+        try:
+            self._wanted(query)
+        except UserError as error:
+            return _refusal(http.HTTPStatus.NOT_FOUND, str(error))
         return _response(http.HTTPStatus.OK, b"", TEXT) if request.method == "POST" else None
+
+    def _how_runs_stand(self, query: str) -> Response:
+        """The answer to ``?have=EDITION.COUNT.NAME&...``, a field for each run whose curves are shown."""
+        assert self._sources.runs is not None
+        have = {}
+        for field in _fields(query, "have"):
+            edition, count, name = [*field.split(".", 2), "", ""][:3]
+            have[name] = (int(edition), int(count)) if f"{edition}{count}".isdecimal() and edition and count else (-1, 0)
+        told: dict[str, Any] = self._sources.runs.told(have)
+        if _fields(query, "published"):
+            told["published"] = published_curve()
+        return _response(http.HTTPStatus.OK, json.dumps(told, allow_nan=False).encode(), "application/json")
+
+    def _wanted(self, query: str) -> Source:
+        """The source of ``?run=NAME``, or the first.
+
+        Raises:
+            UserError: there is no such run, or it cannot be shown.
+        """
+        names = _fields(query, "run")
+        return self._sources.named(names[0]) if names else self._sources.first
 
     def _may_drive(self, headers: Headers) -> bool:
         """Whether the page that asks is ours: browsers let any page open a WebSocket to anywhere."""
@@ -167,7 +204,8 @@ class _Desk:
         visitor = connection.remote_address[0]
         print(f"{visitor} came, {len(self._viewers)} watching", flush=True)
         try:
-            Viewer(connection, self._source).run()
+            assert connection.request is not None
+            Viewer(connection, self._wanted(connection.request.path.partition("?")[2])).run()
         except ConnectionClosed:
             pass
         except (ValueError, UserError) as error:  # a client of somebody's own, or a world that has gone
@@ -178,6 +216,14 @@ class _Desk:
         finally:
             self._viewers.discard(connection)
             print(f"{visitor} left, {len(self._viewers)} watching", flush=True)
+
+
+def _fields(query: str, name: str) -> list[str]:
+    """The values of a field of a query; none of a query that is too long."""
+    try:
+        return parse_qs(query[:QUERY_CHARACTERS], max_num_fields=MOST_CURVES + 1).get(name, [])
+    except ValueError:
+        return []
 
 
 def _response(status: http.HTTPStatus, body: bytes, kind: str, **more: str) -> Response:

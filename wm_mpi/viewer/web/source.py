@@ -1,7 +1,9 @@
 """The champion of a run, also of one in progress, and the sessions that it plays."""
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,9 +14,11 @@ from wm_mpi.core.schema import Champion as Recorded
 from wm_mpi.core.seeding import EpisodeSeed, track_seed
 from wm_mpi.core.terminal import shown
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.evolution.champion import Trained
+from wm_mpi.evolution.champion import Trained, load_trained
+from wm_mpi.evolution.means import kept_generations, load_mean
 from wm_mpi.viewer.episode import Picture, Session, Show, Sight
 from wm_mpi.viewer.session import Part, open_session
+from wm_mpi.viewer.web.runs import Runs
 
 
 class Champion(NamedTuple):
@@ -37,6 +41,16 @@ class Source(Protocol):
 
     def latest(self) -> Champion:
         """The champion as of now."""
+
+    def kept(self) -> Sequence[int]:
+        """The generations of which the mean can be shown as well."""
+
+    def mean(self, generation: int) -> Champion:
+        """The mean of a generation that is kept.
+
+        Raises:
+            UserError: it is not.
+        """
 
     def car(self, champion: Champion, place: str) -> Session:
         """A new session, in the game ("road": CarRacing's) or in a "dream"."""
@@ -73,6 +87,15 @@ class RunSource:
                     pass  # what drove before drives on; the next episode tries again
             return self._champion
 
+    def kept(self) -> Sequence[int]:
+        """The generations of which the mean is there."""
+        return kept_generations(self._trained.run)
+
+    def mean(self, generation: int) -> Champion:
+        """A generation's mean."""
+        parameters, about = load_mean(self._trained.run, generation)
+        return Champion(parameters, about["generation"], about["validation_mean"])
+
     def car(self, champion: Champion, place: str) -> Session:
         """A new session.
 
@@ -98,6 +121,40 @@ class RunSource:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_ino
+
+
+def open_source(run: Path) -> Source:
+    """A run's champion, as the run has it.
+
+    Raises:
+        UserError: it has none yet, or its world has gone.
+    """
+    return RunSource(load_trained(str(run), env=None, world=None, max_frames=None, lap_complete_percent=None,
+                                  deterministic=None))
+
+
+class Sources:
+    """The champion that watch was started for, and those of the other runs that are found, each opened when it is wanted."""
+
+    def __init__(self, first: Source, runs: Runs | None, opened: Callable[[Path], Source] = open_source) -> None:
+        self.first, self.runs = first, runs
+        self._opened, self._known, self._lock = opened, dict[Path, Source](), threading.Lock()
+
+    def named(self, name: str) -> Source:
+        """The source of a run that is listed under this name.
+
+        Raises:
+            UserError: there is none, or it cannot be shown.
+        """
+        path = None if self.runs is None else self.runs.path(name)
+        if path is None:
+            raise UserError("there is no such run here")
+        if self.runs is not None and path == self.runs.watched:
+            return self.first
+        with self._lock:
+            if path not in self._known:
+                self._known[path] = self._opened(path)
+            return self._known[path]
 
 
 def presented(show: Show, picture: Picture, temperature: float) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Viewer:
 
     def _heed(self, wanted: dict[str, Any]) -> None:
         self._wishes = wishes = dataclasses.replace(self._wishes, **wanted)
-        if wishes.place != self._place or "track" in wanted or wishes.restart:
+        if wishes.place != self._place or "track" in wanted or "generation" in wanted or wishes.restart:
             self._begin()
         elif wishes.step and wishes.paused:
             self._tick()
@@ -94,8 +94,9 @@ class Viewer:
             self._show()
 
     def _begin(self) -> None:
-        """An episode, with the newest champion."""
-        champion = self._source.latest()
+        """An episode, with the newest champion or the generation that is wished for."""
+        wished = self._wishes.generation
+        champion = self._source.mean(wished) if wished else self._source.latest()
         if champion.generation != self._champion.generation or self._wishes.place != self._place:
             self._champion, self._place = champion, self._wishes.place
             self._car, self._told = self._source.car(champion, self._place), False
@@ -138,7 +139,8 @@ class Viewer:
                  "track": self._wishes.track, "place": self._place,
                  "driver": self._wishes.driver if self._look.grip else "champion"}
         if not self._told:
-            about["show"], self._told = presented(show, picture, self._wishes.temperature), True
+            about["show"] = presented(show, picture, self._wishes.temperature) | {"kept": list(self._source.kept())}
+            self._told = True
         self._line.send(pack(about, jpeg(composed(picture, [getattr(sight, name) for name, _ in show.views]))))
 
 
