@@ -41,8 +41,9 @@ from wm_mpi.envs import game_of, make_env
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.pool import Listed
 from wm_mpi.rollout.worker import Rollout, Task, make_policy
+from wm_mpi.viewer.dreams import DreamDrive
+from wm_mpi.viewer.drive import VIEWS
 from wm_mpi.viewer.episode import Show, Sight
-from wm_mpi.viewer.session import VIEWS, DreamDrive
 from wm_mpi.viewer.web import server as serving
 from wm_mpi.viewer.web import visit as viewer
 from wm_mpi.viewer.web.controls import CHECKS, Wishes, read
@@ -61,6 +62,8 @@ class Toy(DreamDrive):
     length = 1000
     temperature = 1.0
     show = Show.of(game_of("fast"), 1.5, VIEWS)
+    control = game_of("fast").control
+    onlooker = moment = imagined_frames = None
 
     def __init__(self) -> None:
         self.actions: list[Any] = []
@@ -81,6 +84,9 @@ class Toy(DreamDrive):
         return Sight(np.full((400, 600, 3), self._frame % 256, np.uint8), grey, grey, grey, self._taken, 0.5,
                      self._frame / 2, self._frame, self.ended, False)
 
+    def latents(self) -> None:
+        return None
+
     @property
     def ended(self) -> bool:
         return self._frame >= self.length
@@ -94,6 +100,7 @@ class ToySource:
     """A run whose champion can be set."""
 
     title, max_frames, temperature = "runs/toy", 1000, 1.0
+    knobs = ()
 
     def __init__(self) -> None:
         self.generation = 1

@@ -1,7 +1,7 @@
 """One episode to look at, whatever is played: what there is to see at each tick, and who acts."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,10 @@ from wm_mpi.core.controller import Control
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.envs import Game, Look
 from wm_mpi.viewer.gauges import Gauge, gauges_of
+
+if TYPE_CHECKING:  # they load Numba, and ONNX Runtime
+    from wm_mpi.envs.fast.onlooker import Onlooker
+    from wm_mpi.viewer.imagination import Moment
 
 Picture = npt.NDArray[np.uint8]
 NOTHING: Picture = np.zeros((64, 64, 3), np.uint8)
@@ -72,15 +76,18 @@ class Session:
     """
 
     show: Show
+    control: Control
     temperature: float = 1.0
     """How far M's draws stray in a dream; may be set between steps."""
+    onlooker: "Onlooker | None" = None
+    """What is told of a car, where one of our engine's is driven."""
     _env: VectorEnv
     _choice: npt.NDArray[np.float64]
     """What C would do now, shape (A,)."""
 
     def __init__(self, control: Control) -> None:
         """For C's outputs."""
-        self._bounds = control.bounds
+        self.control, self._bounds = control, control.bounds
         self._last: Sight | None = None
         self._stale = False
 
@@ -135,6 +142,17 @@ class Session:
         return self._last
 
     @property
+    def score(self) -> Sight:
+        """What is known now, with pictures of before: nothing is drawn.
+
+        Raises:
+            ValueError: no ``reset`` before.
+        """
+        if self._last is None:
+            raise ValueError("an episode begins with reset")
+        return self._last
+
+    @property
     def ended(self) -> bool:
         """Whether the episode has ended, or none has begun."""
         return self._last is None or self._last.ended
@@ -143,6 +161,26 @@ class Session:
     def action(self) -> tuple[float, ...]:
         """The numbers of the last step's action."""
         return self._last.action if self._last else (0.0,) * len(self._bounds[0])
+
+    @property
+    def moment(self) -> "Moment | None":
+        """What M has to go on from now, where there is an M."""
+        return None
+
+    @property
+    def imagined_frames(self) -> int | None:
+        """How long M has been alone, see ``imagine``; None where it is not."""
+        return None
+
+    def imagine(self, wanted: bool) -> None:
+        """Show how M alone goes on from here, or no longer; nothing happens where there is no M, or all is a dream."""
+
+    def latents(self) -> npt.NDArray[np.float32] | None:
+        """In a dream the z that is dreamt now, shape (L,); else None."""
+        return None
+
+    def bend(self, latents: Mapping[int, float]) -> None:
+        """In a dream, dream these numbers of z instead of what M drew."""
 
     def _begin(self, seed: EpisodeSeed) -> npt.NDArray:
         """Reset the environment and C; gives the first observations."""

@@ -138,6 +138,16 @@ class DreamVector(Tempered, VectorEnv):
         rewards = forecast.reward if self._reward is None else np.full(self.num_envs, self._reward)
         return self._frames.copy(), np.where(running, rewards, 0).astype(np.float64), terminated, truncated, {}
 
+    def latents_of(self, slot: int) -> npt.NDArray[np.float32]:
+        """The z that a dream is at, shape (L,)."""
+        return self._z[slot].copy()
+
+    def set_latents(self, slot: int, z: npt.NDArray[np.float32]) -> Frames:
+        """Put a dream to another z; gives the frames as from ``reset``."""
+        self._z[slot] = z
+        self._paint(np.arange(self.num_envs) == slot)
+        return self._frames.copy()
+
     def render(self) -> tuple[Frames, ...]:  # type: ignore[override]
         """What is dreamt now: frames uint8 [64, 64, 3], one a dream."""
         return tuple(self._frames.copy())

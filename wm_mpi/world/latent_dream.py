@@ -131,6 +131,19 @@ class LatentDream(Tempered, VectorEnv):
             return 0.0
         return drawn_limits(self._fate[np.arange(self.num_envs), (self._steps - 1) % BLOCK])
 
+    def latents_of(self, slot: int) -> npt.NDArray[np.float32]:
+        """The z that a dream is at, shape (L,)."""
+        return self._z[slot].copy()
+
+    def set_latents(self, slot: int, z: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Put a dream to another z; gives the observations as from ``reset``."""
+        self._z[slot] = z
+        return self._seen()
+
+    def state_of(self, slot: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """A dream's z (1, L), and h and c (1, H) before it."""
+        return self._z[slot:slot + 1].copy(), self._h[slot:slot + 1].copy(), self._c[slot:slot + 1].copy()
+
     def look(self, slot: int) -> npt.NDArray[np.uint8]:
         """What a dream is like, decoded for who looks, and what M had expected of it: frames uint8 [2, 64, 64, 3].
 
@@ -139,11 +152,11 @@ class LatentDream(Tempered, VectorEnv):
         expected = np.zeros_like(self._z[slot])
         if self._steps[slot]:
             z, h, c, actions = (each[slot:slot + 1] for each in self._before)
-            expected = self._inside.expect(z, actions, h, c).likeliest()[0]
-        return self._inside.decode(np.stack([self._z[slot], expected]))
+            expected = self.inside.expect(z, actions, h, c).likeliest()[0]
+        return self.inside.decode(np.stack([self._z[slot], expected]))
 
     @functools.cached_property
-    def _inside(self) -> Inference:
+    def inside(self) -> Inference:
         """V's decoder and M with its mixtures, which only those need who look."""
         return Inference.of(self._world)
 

@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 
 from wm_mpi.envs import cache
 from wm_mpi.envs.fast.copies import Copyable
+from wm_mpi.envs.fast.onlooker import Onlooker
 from wm_mpi.envs.fast.physics.batch import CarBatch
 from wm_mpi.envs.fast.physics.track import Colors, create_track, draw_colors
 from wm_mpi.envs.fast.render.render import (
@@ -237,6 +238,10 @@ class CarRacingVector(Copyable, VectorEnv):
     def _points(self) -> npt.NDArray[np.float64]:
         """The episodes' points so far [num_envs]."""
         return self._cars.total_reward[:self.num_envs].copy()
+
+    def onlooker(self) -> Onlooker:
+        """What whoever watches the first car is told of it."""
+        return Onlooker(self._cars)
 
     def render(self) -> tuple[Frames, ...] | None:  # type: ignore[override]
         """Pictures, one a car, uint8 [height, width, 3], as ``render_mode`` says; None without one."""

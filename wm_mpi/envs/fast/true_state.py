@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from wm_mpi.core.seeding import generator
 from wm_mpi.envs.fast.env import CarRacingVector, Frames
+from wm_mpi.envs.fast.onlooker import OFF
 
 Array = npt.NDArray[np.float64]
 AHEAD = (1, 2, 3, 5, 7, 10)
@@ -22,8 +23,6 @@ TARGETS = (20.0, 75.0)
 """Speeds at which the driver aims: each episode draws one (m/s; a champion drives 40 to 60)."""
 GRIP = 40.0
 """It brakes for bends: one that turns by a (rad) within five tiles is taken at most at this / a (m/s)."""
-OFF = 9.0
-"""Further than this from the centre line (m; the road's edge is at 6.7) a car is not on its road."""
 DECAY = 1 - 1 / 25
 """Share of the noise on its actions left after a frame."""
 

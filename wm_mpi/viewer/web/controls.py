@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 MESSAGE_BYTES = 1024
 """A longer message is no wish."""
+MOST_BENDS = 32
+"""Numbers of z that one message may set (count)."""
 
 
 @dataclasses.dataclass
@@ -33,6 +35,12 @@ class Wishes:
     """Advance one frame, although paused; falls back to False."""
     restart: bool = False
     """Begin an episode; falls back to False."""
+    imagine: bool = False
+    """See how M alone goes on from here, in the place of what it expects of each frame; falls back with a new episode."""
+    branch: bool = False
+    """See what would come if other things were done from here; falls back to False."""
+    latents: dict[int, float] = dataclasses.field(default_factory=dict)
+    """In a dream, numbers of z to dream instead, by their places; falls back to none."""
 
 
 def one_of(*allowed: str) -> Callable[[Any], Any]:
@@ -77,10 +85,19 @@ def pulls(value: Any) -> tuple[float, ...]:
     return tuple(number(low, high)(each) for each, (low, high) in zip(value, bounds, strict=True))
 
 
+def bends(value: Any) -> dict[int, float]:
+    """A check for {"place": number, ...}, as JSON has it."""
+    fits = isinstance(value, dict) and len(value) <= MOST_BENDS and all(each.isdecimal() and len(each) < 5 for each in value)
+    if not fits:
+        raise ValueError('{"place in z": number, ...}')
+    return {int(place): number(-10, 10)(each) for place, each in value.items()}
+
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "driver": one_of("champion", "visitor"), "place": one_of("road", "dream"), "paused": truth, "speed": number(0.1, 8),
     "track": whole(2**31 - 1), "generation": whole(2**31 - 1), "temperature": number(0.05, 2), "wheel": pulls,
-    "drawn": whole(2**53), "step": truth, "restart": truth}
+    "drawn": whole(2**53), "step": truth, "restart": truth, "imagine": truth, "branch": truth,
+    "latents": bends}
 
 
 def read(message: str | bytes) -> dict[str, Any]:

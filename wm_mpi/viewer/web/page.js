@@ -4,6 +4,13 @@
 
 const find = (id) => document.getElementById(id);
 const roads = find("road").getContext("2d", { alpha: false });
+// What the small pictures are, on the road and in a dream: title, and what it says; # is how many numbers V has
+const CAPTIONS = {
+  road: { seen: ["Seen", "64 × 64 pixels, all that V is shown"], reconstructed: ["Reconstructed", "what V’s # numbers keep of it"],
+          predicted: ["Predicted", "what M expected, a frame before"] },
+  dream: { seen: ["Dreamt", "what M drew, and C sees"], reconstructed: ["Reconstructed", "what V’s # numbers keep of it"],
+           predicted: ["Likeliest", "what M held for likeliest, before it drew"] },
+};
 const minds = Object.fromEntries(["seen", "reconstructed", "predicted"].map(
   (id) => [id, find(id).getContext("2d", { alpha: false })]));
 let views = Object.keys(minds); // those that there are
@@ -18,8 +25,9 @@ let written = 0; // and when
 let later; // the timer that writes the figures of a picture after which none comes
 let recent = []; // when figures were written lately, and of which frames
 // What is played, as the server tells it with a session's first picture; the page is written for a car
-let game = { verb: "drive", episode: "track", keys: 3, gauges: ["steer", "gas", "brake"].map((name) => ({ name, kind: "bar" })) };
+let game = { verb: "drive", episode: "track", keys: 3, fps: 50, gauges: ["steer", "gas", "brake"].map((name) => ({ name, kind: "bar" })) };
 let grown = [0]; // the generations that the slider goes through, the champion as 0
+let handed = false; // whether a visitor has driven in this episode
 let built = false; // whether gauges stand in the place of the car's
 
 function connect() {
@@ -91,11 +99,14 @@ async function show([about, picture]) {
   if (about.show) present(about.show);
   if (!find("gone").hidden) gone("");
   roads.drawImage(picture, 0, 0);
+  if (about.race) ghost(about.race.place);
   const top = roads.canvas.height;
   const side = picture.height - top;
   views.forEach((name, index) => minds[name].drawImage(picture, index * side, top, side, side, 0, 0, side, side));
   picture.close();
   tell({ drawn: about.number });
+  find("total").textContent = about.total.toFixed(1); // as the score in the picture
+  if (about.branches) branches(about.branches);
   const told = ["generation", "track", "place", "driver", "ended"].every((name) => latest?.[name] === about[name]);
   clearTimeout(later);
   if (!told || wishes.paused || performance.now() - written > 100) write(about, !told); // nobody reads faster
@@ -104,11 +115,18 @@ async function show([about, picture]) {
 
 function write(about, news) {
   written = performance.now();
-  find("total").textContent = about.total.toFixed(1);
   find("frame").textContent = about.frame;
+  find("time").textContent = `${(about.frame / game.fps).toFixed(1)} s`;
+  find("touched").hidden = !about.tiles;
+  if (about.tiles) find("tiles").textContent = about.tiles.join("/");
   gauge(about.action);
   rate(about);
   banner(about);
+  offer(about);
+  knobs(about.z);
+  alone(about);
+  if (about.ended && about.alone && news) record(about);
+  if (news) find("best").textContent = best(about.track)?.total.toFixed(1) ?? "–";
   if (news && document.activeElement !== find("track")) find("track").value = about.track;
   latest = about;
   if (news) remember();
@@ -125,12 +143,15 @@ function present(show) {
   document.body.classList.toggle("blind", !show.views.length);
   views = show.views;
   for (const name of Object.keys(minds)) find(name).parentElement.hidden = !views.includes(name);
-  const seen = views.includes("reconstructed") ? "64 × 64 pixels, all that V is shown" : "what M drew, as V would have it";
-  find("seen-caption").textContent = seen;
-  find("reconstructed-caption").textContent = `what V’s ${show.latents} numbers keep of it`;
   const named = (gauges) => JSON.stringify(gauges.map(({ name }) => name));
   if (named(show.gauges) !== named(game.gauges)) build(show.gauges);
   game = show;
+  for (const name of views) {
+    const [title, text] = CAPTIONS[wishes.place][name];
+    caption(name, title, text.replace("#", show.latents));
+  }
+  setUpKnobs(show.knobs);
+  find("branches").hidden = true;
   const who = { champion: "Champion", visitor: "You" };
   for (const button of document.querySelectorAll("[data-driver]")) {
     button.textContent = `${who[button.dataset.driver]} ${button.dataset.driver === "champion" ? `${show.verb}s` : show.verb}`;
@@ -146,6 +167,92 @@ function present(show) {
   kept(show.kept);
   if (document.activeElement !== find("temperature") && !("temperature" in wishes)) degrees(show.temperature);
   dress();
+}
+
+// What only some sessions have
+
+// The champion's car in the visitor's picture: a place as shares of it, an angle, and the share of the width that a metre takes
+function ghost([x, y, turned, metre]) {
+  const { width, height } = roads.canvas;
+  roads.save();
+  roads.translate(x * width, y * height);
+  roads.rotate(turned);
+  roads.scale(metre * width, metre * width);
+  roads.globalAlpha = 0.6;
+  roads.fillStyle = "#0a1a3a";
+  for (const across of [-1.3, 0.8]) for (const along of [-2.1, 1.1]) roads.fillRect(across, along, 0.5, 1);
+  roads.fillStyle = "#2f6bff";
+  roads.fillRect(-0.8, -2.5, 1.6, 5);
+  roads.restore();
+}
+
+function offer(about) {
+  handed = about.frame > 0 && (handed || about.driver === "visitor");
+  find("offer").hidden = !(about.off && handed && about.driver === "champion" && !about.ended);
+}
+
+// The best of this browser's visitor on a track
+function best(track) {
+  try {
+    return JSON.parse(localStorage.getItem(`wm_mpi ${game.title} ${track}`));
+  } catch {
+    return null; // storage is forbidden, or somebody else's
+  }
+}
+
+function record(about) {
+  if (about.total <= (best(about.track)?.total ?? -Infinity)) return;
+  try {
+    localStorage.setItem(`wm_mpi ${game.title} ${about.track}`, JSON.stringify({ total: about.total, frame: about.frame }));
+  } catch { /* then it is not kept */ }
+}
+
+function knobs(z) {
+  find("latents").hidden = !z?.length;
+  if (!z) return;
+  const sliders = [...find("knobs").querySelectorAll("input")];
+  sliders.forEach((slider, index) => {
+    if (slider.matches(":active")) return; // it is being moved
+    slider.value = z[index];
+    slider.nextElementSibling.textContent = z[index].toFixed(1);
+  });
+}
+
+function setUpKnobs(places) {
+  find("knobs").replaceChildren(...places.map((place) => {
+    const label = document.createElement("label"), slider = document.createElement("input"), value = document.createElement("output");
+    Object.assign(slider, { type: "range", min: -4, max: 4, step: 0.1 });
+    slider.oninput = () => {
+      value.textContent = Number(slider.value).toFixed(1);
+      tell({ latents: { [place]: Number(slider.value) } });
+    };
+    label.append(`z${place}`, slider, value);
+    return label;
+  }));
+}
+
+function alone(about) {
+  const going = about.imagined !== null;
+  find("imagine").setAttribute("aria-pressed", going);
+  const since = `M alone for ${about.imagined} frames, told of the same actions`;
+  caption("predicted", ...(going ? ["Dreamt", since] : CAPTIONS[about.place].predicted));
+}
+
+function caption(name, title, text) {
+  const [head, line] = find(name).nextElementSibling.children;
+  if (head.textContent !== title) head.textContent = title;
+  if (line.textContent !== text) line.textContent = text;
+}
+
+// What would come of other actions: a row of pictures for each
+function branches({ labels, seconds, moments, frame, picture }) {
+  find("branches").hidden = false;
+  find("choices").replaceChildren(...labels.map((label) => Object.assign(document.createElement("li"), { textContent: label })));
+  const steps = Array.from({ length: moments }, (_, index) => (seconds * (index + 1) / moments).toFixed(1));
+  find("told").textContent = `What M dreams from frame ${frame} on, ${steps.join(", ")} s later, if these are held.`;
+  find("strips").alt = `Dreamt pictures, a row each: ${labels.join(", ")}`;
+  find("strips").src = `data:image/jpeg;base64,${picture}`;
+  find("branches").scrollIntoView({ block: "nearest" });
 }
 
 function capital(text) {
@@ -233,7 +340,8 @@ function banner(about) {
 
 function ending(about) {
   const why = about.lap ? "Lap completed" : about.frame >= about.max_frames ? "Time is up" : "Episode ended";
-  return `${why}: ${about.total.toFixed(1)} points in ${about.frame} frames`;
+  const told = ({ total, frame }) => `${total.toFixed(1)} points in ${(frame / game.fps).toFixed(1)} s`;
+  return `${why}: ${told(about)}${about.race ? `; the champion: ${told(about.race)}` : ""}`;
 }
 
 function headline(about) {
@@ -263,8 +371,12 @@ function dress() {
   find("pad").hidden = wishes.driver !== "visitor" || !game.keys;
   find("pad").classList.toggle("two", game.keys < 3);
   for (const what of ["brake", "gas"]) document.querySelector(`[data-pull=${what}]`).hidden = game.keys < 3;
-  find("keys").textContent = game.keys < 3 ? "or the arrow keys, or A D" : "or the arrow keys, or W A S D";
+  find("keys").textContent = `or the arrow keys, or ${game.keys < 3 ? "A D" : "W A S D"}`
+    + (game.cars && wishes.place === "road" ? "; R: from the start, against the champion’s ghost" : "");
   find("places").hidden = !views.length;
+  find("alone").hidden = !game.branches && (wishes.place === "dream" || !views.includes("predicted"));
+  find("imagine").hidden = wishes.place === "dream";
+  find("branch").hidden = !game.branches;
   for (const button of document.querySelectorAll(".choice button")) {
     const chosen = button.dataset.driver ? wishes.driver === button.dataset.driver : wishes.place === button.dataset.place;
     button.setAttribute("aria-pressed", chosen);
@@ -333,6 +445,9 @@ for (const button of document.querySelectorAll("#pad button")) {
 
 // Controls
 find("pause").onclick = () => want({ paused: !wishes.paused });
+find("back").onclick = () => tell({ restart: true });
+find("imagine").onclick = () => tell({ imagine: latest?.imagined === null });
+find("branch").onclick = () => tell({ branch: true });
 find("step").onclick = () => tell({ step: true });
 find("restart").onclick = () => tell({ restart: true });
 find("speed").onchange = () => {

@@ -19,6 +19,10 @@ from wm_mpi.evolution.means import kept_generations, load_mean
 from wm_mpi.viewer.episode import Picture, Session, Show, Sight
 from wm_mpi.viewer.session import Part, open_session
 from wm_mpi.viewer.web.runs import Runs
+from wm_mpi.world.manifest import load_manifest
+
+MOST_KNOBS, TELLS = 16, 0.05
+"""Latents that a visitor may set (count), of those that tell more than this (nats)."""
 
 
 class Champion(NamedTuple):
@@ -38,6 +42,8 @@ class Source(Protocol):
     max_frames: int
     temperature: float
     """Of dreams, until a visitor wants another."""
+    knobs: Sequence[int]
+    """The latents that tell most of a frame, in the order of how much."""
 
     def latest(self) -> Champion:
         """The champion as of now."""
@@ -71,7 +77,7 @@ class RunSource:
         path = trained.run.path.resolve()
         self.title, self.max_frames = shown(f"{path.parent.name}/{path.name}"), trained.spec.max_frames
         self._trained, self._part = trained, Part.of(trained, temperature)
-        self.temperature = self._part.temperature
+        self.temperature, self.knobs = self._part.temperature, latents_in_use(trained.world)
         self._lock = threading.Lock()
         self._stamp = self._stamp_now()
         self._champion = self._load()
@@ -123,6 +129,12 @@ class RunSource:
         return status.st_mtime_ns, status.st_ino
 
 
+def latents_in_use(world: str | None) -> Sequence[int]:
+    """The latents that tell most of a frame, ``MOST_KNOBS`` at most."""
+    kl = np.array([] if world is None else load_manifest(Path(world)).get("kl", []))
+    return [int(place) for place in np.argsort(-kl)[:MOST_KNOBS] if kl[place] > TELLS]
+
+
 def open_source(run: Path) -> Source:
     """A run's champion, as the run has it.
 
@@ -165,7 +177,8 @@ def presented(show: Show, picture: Picture, temperature: float) -> dict[str, Any
     look = show.look
     return {"title": look.title, "verb": look.verb, "place": look.scene, "scene": show.scene, "episode": look.episode,
             "width": width, "height": height, "views": [name for name, _ in show.views], "latents": show.latents,
-            "keys": len(look.grip), "temperature": temperature, "gauges": [gauge._asdict() for gauge in show.gauges]}
+            "keys": len(look.grip), "fps": look.fps, "temperature": temperature,
+            "gauges": [gauge._asdict() for gauge in show.gauges]}
 
 
 def caption(sight: Sight) -> dict[str, float | int | bool | list[float]]:

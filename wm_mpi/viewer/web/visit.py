@@ -1,5 +1,6 @@
 """One visitor and one car: the loop that drives it, sends pictures and heeds wishes."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -12,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.viewer.drawing import fitted
-from wm_mpi.viewer.episode import Picture
+from wm_mpi.viewer.episode import Picture, Session
+from wm_mpi.viewer.imagination import SECONDS, branches, what_if
 from wm_mpi.viewer.keyboard import follow
 from wm_mpi.viewer.web.controls import Wishes, read
+from wm_mpi.viewer.web.race import Race
 from wm_mpi.viewer.web.source import Source, caption, presented
 
 LARGEST = (600, 400)
@@ -51,6 +55,10 @@ class Viewer:
         self._car = source.car(self._champion, self._place)
         self._look = self._car.show.look
         self._sent, self._sent_at, self._owed, self._told = 0, 0.0, False, False
+        self._race: Race | None = None
+        self._rival: Session | None = None
+        self._alone = False
+        self._branches: dict[str, Any] | None = None
         self._car.reset(source.seed(self._wishes.track))
         self._wheel = self._car.action
         self._due = 0.0
@@ -89,7 +97,15 @@ class Viewer:
             self._begin()
         elif wishes.step and wishes.paused:
             self._tick()
-        wishes.step = wishes.restart = False
+        elif "imagine" in wanted:
+            self._car.imagine(wishes.imagine)
+            self._show()
+        if wishes.latents:
+            self._bend(wishes.latents)
+        if wishes.branch:
+            self._branch()
+        wishes.step = wishes.restart = wishes.branch = False
+        wishes.latents = {}
         if self._owed and self._sent - wishes.drawn < PICTURES_UNDER_WAY:
             self._show()
 
@@ -99,11 +115,42 @@ class Viewer:
         champion = self._source.mean(wished) if wished else self._source.latest()
         if champion.generation != self._champion.generation or self._wishes.place != self._place:
             self._champion, self._place = champion, self._wishes.place
-            self._car, self._told = self._source.car(champion, self._place), False
-        self._car.reset(self._source.seed(self._wishes.track))
-        self._wheel = self._car.action
+            self._car, self._told, self._rival = self._source.car(champion, self._place), False, None
+        seed = self._source.seed(self._wishes.track)
+        self._car.reset(seed)
+        self._wheel, self._wishes.imagine = self._car.action, False
+        self._alone = self._wishes.driver == "visitor" and bool(self._look.grip)
+        self._race = self._line_up(seed) if self._alone and self._car.onlooker is not None else None
         self._show()
         self._due = time.monotonic()
+
+    def _line_up(self, seed: EpisodeSeed) -> Race:
+        """The champion beside the visitor."""
+        if self._rival is None:
+            self._rival = self._source.car(self._champion, self._place)
+        return Race(self._rival, seed)
+
+    def _bend(self, latents: dict[int, float]) -> None:
+        """Dream other numbers of z, of those that there are."""
+        z = self._car.latents()
+        if z is not None and not self._car.ended:
+            self._car.bend({place: value for place, value in latents.items() if place < len(z)})
+            self._show()
+
+    def _branch(self) -> None:
+        """Send what would come if other things were done from here."""
+        moment, look = self._car.moment, self._look
+        choices = branches(self._car.control, look, self._car.action)
+        if moment is None or not choices:
+            return
+        frames = round(SECONDS * look.fps)
+        actions = np.array([each.action for each in choices])
+        strips = what_if(moment, actions, self._wishes.temperature, frames, self._wishes.track)
+        count, moments, edge, _, _ = strips.shape
+        sheet = strips.transpose(0, 2, 1, 3, 4).reshape(count * edge, moments * edge, 3)
+        self._branches = {"labels": [each.label for each in choices], "seconds": SECONDS, "moments": moments,
+                          "frame": self._car.score.frame, "picture": base64.b64encode(jpeg(sheet)).decode()}
+        self._show()
 
     def _tick(self) -> None:
         """One frame; after an ended episode, the next track's first."""
@@ -113,7 +160,13 @@ class Viewer:
             return
         if self._place == "dream":
             self._car.temperature = self._wishes.temperature
-        self._car.advance(self._visitors_action())
+        action = self._visitors_action()
+        self._car.advance(action)
+        self._alone = self._alone and action is not None
+        if self._race is not None:
+            self._race.advance()
+            if self._car.ended:
+                self._race.finish()
         self._show()
         pause = REST_SECONDS if self._car.ended else 1 / (self._look.fps * self._wishes.speed)
         self._due = max(self._due + pause, time.monotonic())  # a machine that is too slow owes nothing
@@ -138,10 +191,29 @@ class Viewer:
                  "run": self._source.title, "generation": self._champion.generation, "validation": self._champion.validation,
                  "track": self._wishes.track, "place": self._place,
                  "driver": self._wishes.driver if self._look.grip else "champion"}
+        about |= self._told_beside()
         if not self._told:
-            about["show"] = presented(show, picture, self._wishes.temperature) | {"kept": list(self._source.kept())}
+            about["show"] = presented(show, picture, self._wishes.temperature) | {
+                "kept": list(self._source.kept()), "knobs": list(self._source.knobs) if "z" in about else [],
+                "branches": self._car.moment is not None and bool(branches(self._car.control, self._look, self._car.action)),
+                "cars": self._car.onlooker is not None}
             self._told = True
         self._line.send(pack(about, jpeg(composed(picture, [getattr(sight, name) for name, _ in show.views]))))
+
+
+    def _told_beside(self) -> dict[str, Any]:
+        """What only some sessions have: tiles, the champion's car, latents, branches."""
+        about: dict[str, Any] = {"alone": self._alone, "imagined": self._car.imagined_frames}
+        onlooker, z = self._car.onlooker, self._car.latents()
+        if onlooker is not None and self._place != "dream":
+            about |= {"tiles": onlooker.tiles, "off": onlooker.off_road}
+            if self._race is not None and self._wishes.driver == "visitor":
+                about["race"] = self._race.told(onlooker)
+        if z is not None:
+            about["z"] = [round(float(z[place]), 2) for place in self._source.knobs]
+        if self._branches is not None:
+            about["branches"], self._branches = self._branches, None
+        return about
 
 
 def composed(game: Picture, views: Sequence[Picture]) -> Picture:
