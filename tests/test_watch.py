@@ -20,8 +20,8 @@ from skips import NO_XVFB
 
 from wm_mpi.core.seeding import track_seed
 from wm_mpi.envs import game_of
-from wm_mpi.evolution.champion import judged_tracks
-from wm_mpi.viewer.drawing import PITCH, ROAD, SIZE, VIEW
+from wm_mpi.evolution.champion import judged_track, judged_tracks
+from wm_mpi.viewer.drawing import PITCH, ROAD, SIZE, VIEW, Board
 from wm_mpi.viewer.dreams import DreamDrive
 from wm_mpi.viewer.drive import VIEWS, Drive
 from wm_mpi.viewer.episode import Show, Sight
@@ -222,6 +222,25 @@ def test_a_package_that_is_not_there_is_named(module: str, flags: tuple[object, 
 
 def test_judged_tracks() -> None:
     assert [seed.track for seed in judged_tracks(9, "3:6", 0)] == [3, 4, 5] and len(judged_tracks(4, None, 0)) == 4
+    assert judged_track(3, "3:6", 0) == track_seed(0, 6) and judged_track(4, None, 0) == judged_tracks(5, None, 0)[-1]
+
+
+def test_a_windows_n_takes_the_next_track(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one episode was asked for."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    import pygame
+
+    from wm_mpi.viewer.window import Window
+    session = Drive(str(folder / "world"), np.zeros(867))
+    window = Window(session, lambda number: track_seed(0, 7 + number), Board("", session.show))
+    try:
+        window.tick()
+        assert window._seed.track == 7 and window.sight.frame == 1
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_n))
+        window.tick()
+        assert window._seed.track == 8 and window.sight.frame == 1
+    finally:
+        pygame.display.quit()
 
 
 def test_a_dream_is_drawn_in_place_of_the_road(folder: Path) -> None:

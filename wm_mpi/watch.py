@@ -17,7 +17,7 @@ from wm_mpi.core.progress import Progress
 from wm_mpi.core.seeding import EpisodeSeed
 from wm_mpi.core.shipped import PRETRAINED, beside, found
 from wm_mpi.core.terminal import shown
-from wm_mpi.evolution.champion import Trained, judged_tracks, load_trained
+from wm_mpi.evolution.champion import Trained, judged_track, judged_tracks, load_trained
 from wm_mpi.evolution.run_list import newest_run
 from wm_mpi.viewer.drawing import ROAD, Board
 from wm_mpi.viewer.episode import Session, Sight
@@ -46,7 +46,8 @@ def main(config: WatchConfig) -> None:
     if config.window:
         from wm_mpi.viewer.window import Window  # loads pygame
 
-        Window(session, seeds, Board(named, session.show)).run()
+        seed = trained.settings["seed"]
+        Window(session, lambda number: judged_track(number, config.tracks, seed), Board(named, session.show)).run()
     if video or sheet:
         film_and_sheet(session, seeds, named, video, sheet, trained.spec.max_frames)
     if config.serve is not None:

@@ -135,8 +135,15 @@ def judged_tracks(episodes: int, tracks: str | None, run_seed: int) -> list[Epis
         UserError: not a range.
     """
     if tracks is None:
-        return [episode_seed(run_seed, Stream.TEST, 0, episode) for episode in range(episodes)]
+        return [judged_track(number, None, run_seed) for number in range(episodes)]
     first, _, last = tracks.partition(":")
     if not (re.fullmatch(r"[0-9]{1,10}:[0-9]{1,10}", tracks) and int(first) < int(last) <= 2**32):
         raise UserError(f"--tracks {tracks} is not a range A:B of track seeds with 0 <= A < B <= 2**32, such as 1000:1100")
-    return [track_seed(run_seed, track) for track in range(int(first), int(last))]
+    return [judged_track(number, tracks, run_seed) for number in range(int(last) - int(first))]
+
+
+def judged_track(number: int, tracks: str | None, run_seed: int) -> EpisodeSeed:
+    """The track of that number, from 0 on, of those that ``judged_tracks`` begins with; there is always a next one."""
+    if tracks is None:
+        return episode_seed(run_seed, Stream.TEST, 0, number)
+    return track_seed(run_seed, (int(tracks.partition(":")[0]) + number) % 2**32)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 import pygame  # noqa: E402
@@ -24,7 +24,7 @@ class Window:
     sight: Sight
     """What is shown."""
 
-    def __init__(self, session: Session, seeds: Sequence[EpisodeSeed], board: Board) -> None:
+    def __init__(self, session: Session, seeds: Callable[[int], EpisodeSeed], board: Board) -> None:
         """Open the window.
 
         Raises:
@@ -50,7 +50,7 @@ class Window:
         self._next()
 
     def run(self) -> None:
-        """Play the episodes over and over, until the window is closed."""
+        """Play one episode after another, until the window is closed."""
         clock = pygame.time.Clock()
         try:
             while self._open:
@@ -98,7 +98,7 @@ class Window:
 
     def _next(self) -> None:
         self._number += 1
-        self._seed = self._seeds[self._number % len(self._seeds)]
+        self._seed = self._seeds(self._number)
         self.sight = self._session.reset(self._seed)
         self._rest, self._wheel = self._most, self._still
 
