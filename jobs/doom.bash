@@ -22,8 +22,8 @@ out="${OUT:-runs/doom$seed}"
 use_environment keras h5py onnxruntime mpi4py vizdoom
 ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 
-play "1/7 collect random play" wm_mpi.collect --env doom --episodes "${EPISODES:-2000}" --shard-episodes 50 --seed "$seed" \
-    --out "$out/frames"
+play "1/7 collect random play" wm_mpi.collect --env doom --episodes "${EPISODES:-2000}" --longest-held 160 --shard-episodes 50 \
+    --seed "$seed" --out "$out/frames"
 timed "2/7 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 1 --parts 4 \
     --learning-rate 5e-4 --kl-tolerance 0.5 --seed "$seed"
 timed "3/7 encode" python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"

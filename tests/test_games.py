@@ -13,6 +13,8 @@ from conftest import DREAMT, FEW, metrics, refuse, same, succeed
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from wm_mpi import collect
+from wm_mpi.core.config import CollectConfig
 from wm_mpi.core.controller import Control, Output, unpack
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json
@@ -228,6 +230,24 @@ def test_held_actions(kind: str) -> None:
     low, high = acted.min(axis=(0, 1)), acted.max(axis=(0, 1))
     assert (low >= -1).all() and (high <= 1).all() and (high > 0.8).all()
     assert kind != "choice" or (acted.sum(axis=2) == 1).all()
+
+
+def test_actions_held_for_longer() -> None:
+    """Each episode has its own longest hold; up to 10 there is one for all, with the draws of the paper's 10."""
+    control = CONTROLS["car"]
+
+    def holds(longest: int | None, noise: int) -> list[int]:
+        policy = HeldPolicy(1, control) if longest is None else HeldPolicy(1, control, longest)
+        policy.assign(0, np.empty(0), noise)
+        acted = np.stack([policy.act(np.zeros(1))[0, 0] for _ in range(3000)])
+        return [int(each) for each in np.diff(np.flatnonzero(np.diff(acted)))]
+
+    assert holds(None, 5) == holds(10, 5) and max(holds(3, 5)) == 3
+    most = [max(holds(160, noise)) for noise in range(40)]
+    assert max(most) <= 160 and min(most) >= 9 and 30 < float(np.median(most)) < 55 and max(most) > 120
+    assert holds(160, 5) == holds(160, 5) != holds(160, 6)
+    with pytest.raises(UserError, match="--longest-held 20 is for random actions that are held: not for --env fast, where"):
+        collect.main(CollectConfig(longest_held=20))
 
 
 def test_doom_depends_on_seed_and_actions_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

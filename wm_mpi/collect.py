@@ -46,6 +46,9 @@ def main(config: CollectConfig) -> None:
         raise UserError(f"--env {config.env} shows no frames, there is nothing to collect: C takes its vectors as they are")
     if config.frame not in (None, *game.frames):
         raise UserError(f"--env {config.env} has no frames {config.frame!r}: give {' or '.join(game.frames)}")
+    if config.longest_held is not None and (game.smooth or config.policy != "random"):
+        raise UserError(f"--longest-held {config.longest_held} is for random actions that are held: not for "
+                        + (f"--policy {config.policy}" if config.policy != "random" else f"--env {config.env}, where they wander"))
     champion = load_champion(config)
     collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
     seen: str = (champion and champion.spec.frame) or config.frame or str(game.frame)
@@ -104,7 +107,7 @@ def load_champion(config: CollectConfig) -> Trained | None:
 def driver(config: CollectConfig, champion: Trained | None) -> Policy:
     """The policy that drives."""
     if champion is None:
-        return behaviour(config.policy, game_of(config.env), config.width)
+        return behaviour(config.policy, game_of(config.env), config.width, config.longest_held)
     policy: Any = make_policy(champion.spec, champion.world, config.width, champion.deterministic)
     return ExploringPolicy(policy, config.width, config.exploration) if config.exploration else policy
 

@@ -47,6 +47,9 @@ class CollectConfig(EpisodeOptions, Command):
     """What is recorded, and so what V will see: 'road', what is above the bar of instruments, as in the paper; 'whole', the
     picture with its bar; 'published', the road as the paper's code made it small (default: what the champion's world sees,
     else the road). Of Doom 'view' or 'published'."""
+    longest_held: int | None = None
+    """How long random actions are held at most, where they are held (frames; default: 10, as the paper's authors did for
+    Doom). Above 10 each episode draws its own longest hold from 10 to this, log-uniform."""
     exploration: float = 0.0
     """Strength of exploration by a champion: each episode adds smooth noise, of a strength drawn between 0 and this, to the
     controller's output before the squashing (0: none; 1: strong)."""

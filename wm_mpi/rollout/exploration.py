@@ -22,6 +22,7 @@ DECAY = 1 - 1 / 25
 
 
 LONGEST_HELD_FRAMES = 10
+"""As the paper's authors held actions."""
 FASTEST_FRAMES, SLOWEST_FRAMES = 10, 250
 """Shortest and longest correlation time of a champion's straying (frames)."""
 
@@ -58,16 +59,19 @@ class WalkPolicy:
 
 
 class HeldPolicy:
-    """Random actions, each held for 1 to 10 frames, as the paper's authors played Doom.
+    """Random actions, each held for 1 to 10 frames, as the paper's authors played Doom; or longer.
 
-    Uniform within the outputs' range; one of the choices, or each switch on or off, where C has these.
+    Uniform within the outputs' range; one of the choices, or each switch on or off, where C has these. Where ``longest`` is
+    more than 10, each episode draws its own longest hold between the two, log-uniform: who always turns back soon never comes
+    to a wall, and M does not learn what it is like to stand there.
     """
 
     parameters = 0
 
-    def __init__(self, width: int, control: Control) -> None:
-        """For ``width`` slots."""
-        self._control = control
+    def __init__(self, width: int, control: Control, longest: int = LONGEST_HELD_FRAMES) -> None:
+        """For ``width`` slots; ``longest`` is how long actions are held at most (frames)."""
+        self._control, self._most = control, longest
+        self._longest = np.full(width, longest)
         self._generators: list[np.random.Generator] = [generator(0)] * width
         self._left = np.zeros(width, np.int64)
         self._held = np.zeros((width, control.actions))
@@ -75,13 +79,16 @@ class HeldPolicy:
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot`` with a generator of its own."""
         self._generators[slot], self._left[slot] = generator(noise), 0
+        if self._most > LONGEST_HELD_FRAMES:
+            drawn = generator(noise, EXPLORATION_SEED).uniform(math.log(LONGEST_HELD_FRAMES), math.log(self._most))
+            self._longest[slot] = round(math.exp(drawn))
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, A), whatever is seen."""
         for slot in np.flatnonzero(self._left == 0):
             rng = self._generators[slot]
             self._held[slot] = self._draw(rng)
-            self._left[slot] = rng.integers(1, LONGEST_HELD_FRAMES + 1)
+            self._left[slot] = rng.integers(1, self._longest[slot] + 1)
         self._left -= 1
         return self._held.copy()
 
@@ -124,11 +131,11 @@ class LinearBehaviour:
         return self._control.act(np.einsum("bof,bf->bo", self._weights, features.astype(np.float64)))
 
 
-def behaviour(name: str, game: Game, width: int) -> Policy:
-    """Who acts where no champion does: "random" or "linear"."""
+def behaviour(name: str, game: Game, width: int, longest_held: int | None = None) -> Policy:
+    """Who acts where no champion does: "random" or "linear"; of held actions the longest hold may be another (frames)."""
     if name == "linear":
         return LinearBehaviour(width, game.control)
-    return WalkPolicy(width) if game.smooth else HeldPolicy(width, game.control)
+    return WalkPolicy(width) if game.smooth else HeldPolicy(width, game.control, longest_held or LONGEST_HELD_FRAMES)
 
 
 class ShrinkingPolicy:
