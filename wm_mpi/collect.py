@@ -47,8 +47,8 @@ def main(config: CollectConfig) -> None:
     if config.frame not in (None, *game.frames):
         raise UserError(f"--env {config.env} has no frames {config.frame!r}: give {' or '.join(game.frames)}")
     if config.longest_held is not None and (game.smooth or config.policy != "random"):
-        raise UserError(f"--longest-held {config.longest_held} is for random actions that are held: not for "
-                        + (f"--policy {config.policy}" if config.policy != "random" else f"--env {config.env}, where they wander"))
+        other = f"--policy {config.policy}" if config.policy != "random" else f"--env {config.env}, where they wander"
+        raise UserError(f"--longest-held {config.longest_held} is for random actions that are held: not for {other}")
     champion = load_champion(config)
     collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
     seen: str = (champion and champion.spec.frame) or config.frame or str(game.frame)

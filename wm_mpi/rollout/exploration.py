@@ -62,8 +62,8 @@ class HeldPolicy:
     """Random actions, each held for 1 to 10 frames, as the paper's authors played Doom; or longer.
 
     Uniform within the outputs' range; one of the choices, or each switch on or off, where C has these. Where ``longest`` is
-    more than 10, each episode draws its own longest hold between the two, log-uniform: who always turns back soon never comes
-    to a wall, and M does not learn what it is like to stand there.
+    more than 10, each episode draws its own longest hold between the two, log-uniform: who always turns back soon never
+    comes to a wall, and M does not learn what it is like to stand there.
     """
 
     parameters = 0
