@@ -283,6 +283,53 @@ def overlap(one: list[float], other: list[float]) -> bool:
     return one[0] < other[2] - 1 and other[0] < one[2] - 1 and one[1] < other[3] - 1 and other[1] < one[3] - 1
 
 
+CONTROLS = "button, select, input, summary, nav a, #runs a"
+
+
+def press_everything(page: Page) -> int:
+    """Click all that can be clicked, each where it is seen and nothing lies over it; gives how many there were."""
+    page.run(f"[...document.querySelectorAll({CONTROLS!r})].forEach((one, index) => one.dataset.number = index)")
+    pressed = 0
+    for number in range(page.run(f"document.querySelectorAll({CONTROLS!r}).length")):
+        control = f"[data-number='{number}']"
+        if not page.run(f"(() => {{ const it = document.querySelector({control!r}); "
+                        "return Boolean(it && it.getClientRects().length && !it.disabled && !it.matches('a')); })()"):
+            continue
+        x, y = page.middle(control)
+        assert page.run(f"(() => {{ const it = document.querySelector({control!r}); "
+                        f"const top = document.elementFromPoint({x}, {y}); "
+                        "return it.contains(top) || top.closest('label')?.contains(it); })()"), (
+            f"{page.run(f'document.querySelector({control!r}).outerHTML')} is covered at {x}, {y}")
+        page.click(control)
+        pressed += 1
+    return pressed
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (844, 390)])
+def test_every_control_at_every_size(chromium: Browser, served: Served, axe: str, width: int, height: int, scheme: str,
+                                     tmp_path: Path) -> None:
+    page = chromium.page()
+    page.size(width, height, mobile=width < 1000)
+    page.prefer(color_scheme=scheme, reduced_motion="no-preference")
+    page.open(served.address)
+    page.until("document.querySelector('#tiles').textContent.includes('/')")
+    for driver, place in (("champion", "road"), ("visitor", "road"), ("visitor", "dream"), ("champion", "dream")):
+        for wanted in (f"[data-driver={driver}]", f"[data-place={place}]"):
+            page.run(f"document.querySelector({wanted!r}).click()")
+        page.until(f"document.querySelector('#latents').hidden === {str(place == 'road').lower()}")
+        assert page.axe(axe) == [] and not page.scrolls_sideways(), (driver, place)
+        page.picture(tmp_path / f"{driver}-{place}.png")
+    assert press_everything(page) > 12
+    page.open(f"{served.address}/runs")
+    page.until("document.querySelectorAll('#runs tbody tr').length > 0")
+    assert page.axe(axe) == []
+    assert press_everything(page) >= 4
+    page.picture(tmp_path / "runs.png")
+    assert not page.complaints
+    page.call("Page.close")
+
+
 def test_thumbs_cover_nothing(chromium: Browser, served: Served, tmp_path: Path) -> None:
     """Neither the picture where a phone lies on its side, nor a control where it stands."""
     page = chromium.page()
