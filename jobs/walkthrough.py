@@ -68,6 +68,10 @@ def screenshots(run: Path) -> None:
                 page.open(address)
                 page.until("Number(document.querySelector('#frame').textContent) > 200", seconds=60)
                 page.picture(PICTURES / f"{name}.png")
+            page.size(1280, 900)
+            page.open(f"{address}runs")
+            page.until("document.querySelector('#charts .plot')?.ariaLabel?.includes(' at ')")
+            page.picture(PICTURES / "runs.png")
         server.send_signal(signal.SIGTERM)
         server.stdout.read()
 

@@ -125,7 +125,8 @@ function write(about, news) {
   offer(about);
   knobs(about.z);
   alone(about);
-  if (about.ended && about.alone && news) record(about);
+  find("mine").hidden = about.place === "dream";
+  if (about.ended && about.alone && news && about.place === "road") record(about);
   if (news) find("best").textContent = best(about.track)?.total.toFixed(1) ?? "–";
   if (news && document.activeElement !== find("track")) find("track").value = about.track;
   latest = about;
