@@ -7,6 +7,7 @@
 #   SEED         seed of everything (default: 0)
 #   OUT          directory (default: runs/doomSEED): frames/ vae/ latents/ rnn/ world/ es/
 #   EPISODES     random episodes to learn from (default: 2000; the paper: 10000)
+#   PRECISION    of V's and M's training (default: mixed_bfloat16 where the processor computes with it, else float32)
 #   TEMPERATURE  of the dream (default: 1.15)
 #   RANKS        MPI ranks for playing (default: cores + 1, rank 0 only waits)
 #   WM_VENV      virtual environment to use or to make (default: the active one if it has the packages, else .venv)
@@ -20,15 +21,17 @@ usage_if_asked "$@"
 seed="${SEED:-0}"
 out="${OUT:-runs/doom$seed}"
 use_environment keras h5py onnxruntime mpi4py vizdoom
+quick="$(grep -q -E 'avx512_bf16|amx_bf16' /proc/cpuinfo && echo mixed_bfloat16 || echo float32)"
+precision="${PRECISION:-$quick}"
 ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 
 play "1/7 collect random play" wm_mpi.collect --env doom --episodes "${EPISODES:-2000}" --longest-held 160 --shard-episodes 50 \
     --seed "$seed" --out "$out/frames"
 timed "2/7 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 1 --parts 4 \
-    --learning-rate 5e-4 --kl-tolerance 0.5 --seed "$seed"
+    --learning-rate 5e-4 --kl-tolerance 0.5 --precision "$precision" --seed "$seed"
 timed "3/7 encode" python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
 timed "4/7 train M" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn" --steps 2000 --sequence 200 \
-    --last-learning-rate 1e-4 --seed "$seed"
+    --last-learning-rate 1e-4 --precision "$precision" --seed "$seed"
 timed "5/7 freeze" python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
 play "6/7 train C in the dream" wm_mpi.es --env dream --world "$out/world" --temperature "${TEMPERATURE:-1.15}" --popsize 64 \
     --episodes 16 --generations 60 --eval-every 10 --eval-episodes 32 --seed "$seed" --out "$out/es"
