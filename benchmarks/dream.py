@@ -49,7 +49,7 @@ def step_alone(world: str, width: int) -> Callable[[], None]:
 
 def dreamt(world: str, width: int) -> Callable[[], None]:
     """C and the dream, as es plays them: nobody ends, so that every row counts."""
-    dream = LatentDream(world, width, 1.15, 10**9)
+    dream = LatentDream.of(world, width, 1.15, 10**9)
     dream._safe_frames = 10**9
     policy = VectorPolicy(dream.features, width, dream.control)
     controllers = np.random.default_rng(0).normal(0, 0.1, (width, policy.parameters))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,10 +36,12 @@ from wm_mpi.models.keras_policy import KerasPolicy
 from wm_mpi.pool import Listed
 from wm_mpi.rollout.exploration import HeldPolicy
 from wm_mpi.rollout.worker import Rollout, Task
+from wm_mpi.world.gates.survival_probe import EPISODES, SEED, Lived, describe, probe_survival, table
 from wm_mpi.world.graph import build_policy
 from wm_mpi.world.graph_memory import build_dream
-from wm_mpi.world.inference import Inference
-from wm_mpi.world.latent_dream import BLOCK, LatentDream
+from wm_mpi.world.inference import Inference, weights_in
+from wm_mpi.world.latent_dream import BLOCK, LatentDream, beginnings
+from wm_mpi.world.manifest import load_manifest
 from wm_mpi.world.policy import GraphPolicy, VectorPolicy, open_session
 from wm_mpi.world.reference import tick
 
@@ -302,7 +305,7 @@ def test_draws_are_the_paper_s(doom: Path, temperature: float) -> None:
 def test_a_dream_does_not_depend_on_its_neighbours(doom: Path) -> None:
     """Nor on its slot, nor on the dream before it there, over more steps than are drawn at once."""
     def dreamt(width: int, slot: int, before: int = 0) -> list[np.ndarray]:
-        dream = LatentDream(str(doom / "world"), width, 1.15, 50)
+        dream = LatentDream.of(str(doom / "world"), width, 1.15, 50)
         dream._safe_frames = 50
         dream.reset(seed=[200 + each for each in range(width)])
         for step in range(before):
@@ -361,10 +364,31 @@ def test_a_c_of_the_dream_is_judged_in_the_game(doom: Path, tmp_path: Path) -> N
     assert "finished" in said
 
 
+def test_simple_ways_to_play_live_as_long_as_by_hand(doom: Path) -> None:
+    pytest.importorskip("vizdoom", reason="vizdoom is not installed: pip install -c constraints.txt -e '.[doom]'")
+    manifest = load_manifest(doom / "world")
+    game = replace(game_of("doom"), max_frames=250)
+    rnn, first = weights_in(doom / "world", manifest, "rnn.h5"), beginnings(doom / "world", manifest)
+    lived = probe_survival(rnn, first, "doom", game, "view")
+    assert [each.name for each in lived] == ["always left", "always none", "always right", "to and fro"]
+    env, played = make_env(EnvSpec("doom", 250, frame="view"), 1), []
+    for episode in range(EPISODES):
+        env.reset(seed=[SEED + episode], options={"reset_mask": np.ones(1, np.bool_)})
+        played.append(1)
+        while not any(ended[0] for ended in env.step(np.full((1, 1), -1.0))[2:4]):
+            played[-1] += 1
+    assert lived[0].real == np.mean(played) and 50 < lived[0].real < 250
+    assert all(1 <= each.dreamt <= 250 for each in lived)
+    cheats = [Lived("always left", 100, 900), Lived("to and fro", 300, 400)]
+    assert table(cheats).splitlines()[-1].startswith("always left lives 9.0 times as long in the dream, where C will")
+    assert table(cheats[1:]).splitlines()[-1].startswith("no simple way lives more than 1.3 times as long in the dream")
+    assert describe(cheats)["always left"] == {"real": 100, "dreamt": 900}
+
+
 @pytest.mark.parametrize("drawn", [True, False])
 def test_a_dream_ends_as_often_as_m_finds_likely(drawn: bool, doom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Doom's; where a game has it otherwise, what is less likely than not never comes."""
-    dream = LatentDream(str(doom / "world"), 64, 1.0, 400)
+    dream = LatentDream.of(str(doom / "world"), 64, 1.0, 400)
     assert dream._drawn
     monkeypatch.setattr(dream, "_drawn", drawn)
     run, chance = dream._session.run, 0.05

@@ -318,7 +318,7 @@ def test_it_plays(flags: tuple[str, ...], adopted: dict[str, Path], tmp_path: Pa
 
 
 def test_doom_dreams_begin_where_they_are_told_to(adopted: dict[str, Path]) -> None:
-    dream = LatentDream(str(adopted["doom"]), 64, 1.25, 2100)
+    dream = LatentDream.of(str(adopted["doom"]), 64, 1.25, 2100)
     arrays = load_arrays(adopted["doom"] / "beginnings.h5", "")[0]
     z = dream.reset(seed=list(range(64)))[0][:, :64]
     off = (z[:, None] - arrays["mu"]) / np.exp(arrays["logvar"] / 2)
@@ -396,4 +396,4 @@ def test_a_world_without_a_champion(published: dict[str, Path], tmp_path: Path, 
     assert "nobody can dream in this world" in said and "without a champion" in said
     assert not (out / "champion.h5").exists() and not (out / "beginnings.h5").exists()
     with pytest.raises(UserError, match="has no beginnings.h5"):
-        LatentDream(str(out), 1, 1.0, 10)
+        LatentDream.of(str(out), 1, 1.0, 10)

@@ -34,6 +34,9 @@ from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, w
 from wm_mpi.world.gates.state_probe import describe as describe_state
 from wm_mpi.world.gates.state_probe import probe_state
 from wm_mpi.world.gates.state_probe import table as table_of_state
+from wm_mpi.world.gates.survival_probe import describe as describe_survival
+from wm_mpi.world.gates.survival_probe import probe_survival
+from wm_mpi.world.gates.survival_probe import table as table_of_survival
 from wm_mpi.world.graph import build_encoder, build_policy
 from wm_mpi.world.latent_dream import BEGINNINGS
 from wm_mpi.world.policy import GraphPolicy
@@ -72,21 +75,28 @@ def main(config: FreezeConfig) -> None:
         told = probe_state(vae_weights, rnn_weights, data.frame) if config.probe and car else []
         if told:
             print(table_of_state(told))
-        control = game_of(data.about["env"]).control
+        game = game_of(data.about["env"])
+        control = game.control
         graph, precision, checks = build_graph(vae_weights, rnn_weights, control, data, config.precision)
         latents, hidden = latents_of(rnn_weights), hidden_of(rnn_weights)
         vae = Vae(latents)
         set_weights(vae, vae_weights, config.vae)
+        first = first_latents(vae, data)
+        lived = (probe_survival(rnn_weights, (first["mu"].astype(np.float32), first["logvar"].astype(np.float32)),
+                                data.about["env"], game, data.frame)
+                 if config.probe and game.dream_reward is not None and len(first["mu"]) else [])
+        if lived:
+            print(table_of_survival(lived))
         with replaced_together(world, last="manifest.json") as new:
             (new / "policy.onnx").write_bytes(graph)
             for kind, directory in (("vae", config.vae), ("rnn", config.rnn)):
                 shutil.copyfile(weights_file(directory, kind), new / f"{kind}.h5")
             paint_samples(new / "samples.png", vae, sample_frames(data))
-            save_arrays(new / BEGINNINGS, first_latents(vae, data), {"kind": "beginnings"}, compress=True)
+            save_arrays(new / BEGINNINGS, first, {"kind": "beginnings"}, compress=True)
             write_json(new / "manifest.json", {
                 "format": 1, "precision": precision, "checks": checks,
                 "gates": [each.describe() for each in gates], "kl": kl, "env": vae_about["env"],
-                "true_state": describe_state(told),
+                "true_state": describe_state(told), "survival": describe_survival(lived),
                 "shapes": {"frames": [64, 64, 3], "latents": latents, "hidden": hidden, "actions": control.actions,
                            "parameters": control.parameters(latents, hidden)},
                 "controller": control.describe(),

@@ -166,7 +166,8 @@ class FreezeConfig(Command):
     force: bool = False
     """Write the world even if gates fail; the manifest lists them."""
     probe: bool = True
-    """Also measure how well z and h predict the car's true state, its speed above all, by regression on separate drives."""
+    """Also measure how well z and h predict the car's true state, its speed above all, by regression on separate drives; or,
+    where a game is about staying alive, how long simple ways to play live in the game and in M's dreams."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -171,6 +171,7 @@ class Manifest(TypedDict):
     gates: NotRequired[list[Gate]]
     kl: NotRequired[list[float]]
     true_state: NotRequired[dict[str, Told]]
+    survival: NotRequired[dict[str, dict[str, float]]]
 
 
 class Environment(TypedDict):

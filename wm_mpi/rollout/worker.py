@@ -192,7 +192,7 @@ def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bo
     if spec.name == DREAM:
         if world is None:
             raise UserError("--env dream needs --world: a directory that freeze wrote, or a name that ships")
-        dream = LatentDream(world, width, spec.temperature or 1.0, spec.max_frames)
+        dream = LatentDream.of(world, width, spec.temperature or 1.0, spec.max_frames)
         return Rollout(dream, VectorPolicy(dream.features, width, dream.control))
     policy = make_policy(spec, world, width, deterministic, hidden)
     return Rollout(make_env(spec, width), policy)

@@ -103,7 +103,7 @@ class LatentDrive(Dreaming):
         manifest = load_manifest(Path(world))
         game = game_of(played_in(manifest))
         super().__init__(game.control)
-        self._env = LatentDream(world, width, temperature, max_frames)
+        self._env = LatentDream.of(world, width, temperature, max_frames)
         self._policy = VectorPolicy(self._env.features, width, self._env.control)
         self._parameters = parameters
         aspect = (game.look.aspect or game.shape[1] / game.shape[0]) / game.share(frame_of(manifest))

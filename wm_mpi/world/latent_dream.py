@@ -5,7 +5,7 @@ As in the paper (section 5.3); see ``graph_memory.build_dream``.
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import numpy as np
@@ -18,13 +18,13 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.schema import Manifest
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.arrays import load_arrays
-from wm_mpi.envs import game_of
+from wm_mpi.envs import Game, game_of
 from wm_mpi.world.dream import Tempered, drawn_limits
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.manifest import AGAIN, load_manifest, played_in, read_part
 from wm_mpi.world.policy import open_session
-from wm_mpi.world.weights import hidden_of, latents_of
+from wm_mpi.world.weights import Weights, hidden_of, latents_of
 
 DREAM = 2019
 """Sets a dream's own draws apart from everything else that an episode's seed decides."""
@@ -32,6 +32,8 @@ BLOCK = 16
 """Steps whose draws are made at once: a call to a generator takes longer than the numbers of one step."""
 BEGINNINGS = "beginnings.h5"
 """The file of a world with V's mu and logvar of first frames, from which dreams set out."""
+Beginnings = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""Its mu and logvar, [N, L] each."""
 
 
 class LatentDream(Tempered, VectorEnv):
@@ -41,28 +43,22 @@ class LatentDream(Tempered, VectorEnv):
     game as it is. A dream is a function of its seed, the temperature and the actions: not of its neighbours in the batch.
     """
 
+    _world: str
     metadata: dict[str, Any] = {"render_modes": [], "skips_ended": True, "autoreset_mode": AutoresetMode.DISABLED}
 
-    def __init__(self, world: str, width: int, temperature: float, max_frames: int) -> None:
-        """Build ``width`` dreams of a world, of ``max_frames`` steps at most.
-
-        Raises:
-            UserError: not a world, damaged, or without beginnings.
-        """
-        manifest = load_manifest(Path(world))
-        game = game_of(played_in(manifest))
-        self.control = Control.of(manifest.get("controller"))
+    def __init__(self, rnn: Weights, first: Beginnings, game: Game, control: Control, width: int, temperature: float,
+                 max_frames: int) -> None:
+        """Build ``width`` dreams, of ``max_frames`` steps at most, of M's weights and where dreams set out."""
+        self.control = control
         self.num_envs, self._max_frames = width, max_frames
         self.temperature = temperature
         self._reward, self._safe_frames, self._drawn = game.dream_reward, game.dream_safe_frames, game.dream_end == "drawn"
-        rnn = weights_in(Path(world), manifest, "rnn.h5")
         self._session = open_session(build_dream(rnn).SerializeToString())
-        self._mu, self._logvar = beginnings(Path(world), manifest)
+        self._mu, self._logvar = first
         latents, hidden = latents_of(rnn), hidden_of(rnn)
         self.latents = latents
         self._z = np.zeros((width, latents), np.float32)
         self._h, self._c = np.zeros((2, width, hidden), np.float32)
-        self._world = world
         self.features = self.control.seen(latents, hidden)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.features,), np.float32)
         self.single_action_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.control.actions,), np.float64)
@@ -73,6 +69,20 @@ class LatentDream(Tempered, VectorEnv):
         self._fate = np.zeros((width, BLOCK), np.float32)
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
+
+    @classmethod
+    def of(cls, world: str, width: int, temperature: float, max_frames: int) -> Self:
+        """``width`` dreams of a world.
+
+        Raises:
+            UserError: not a world, damaged, or without beginnings.
+        """
+        manifest = load_manifest(Path(world))
+        first = beginnings(Path(world), manifest)
+        dream = cls(weights_in(Path(world), manifest, "rnn.h5"), first, game_of(played_in(manifest)),
+                    Control.of(manifest.get("controller")), width, temperature, max_frames)
+        dream._world = world
+        return dream
 
     def reset(self, *, seed: int | list[int | None] | None = None,  # type: ignore[override]
               options: dict[str, Any] | None = None) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
@@ -157,7 +167,7 @@ class LatentDream(Tempered, VectorEnv):
 
     @functools.cached_property
     def inside(self) -> Inference:
-        """V's decoder and M with its mixtures, which only those need who look."""
+        """V's decoder and M with its mixtures, which only those need who look; for dreams ``of`` a world."""
         return Inference.of(self._world)
 
     def _seen(self) -> npt.NDArray[np.float32]:
@@ -165,7 +175,7 @@ class LatentDream(Tempered, VectorEnv):
         return np.concatenate([parts[name] for name in self.control.features], axis=1)
 
 
-def beginnings(world: Path, manifest: Manifest) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def beginnings(world: Path, manifest: Manifest) -> Beginnings:
     """V's mu and logvar of first frames, float32 [N, L] each.
 
     Raises:
