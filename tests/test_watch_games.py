@@ -30,7 +30,7 @@ from wm_mpi.envs.games import Rules
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.pool import Listed
 from wm_mpi.reporting.clips import make_footage
-from wm_mpi.reporting.figures import learning
+from wm_mpi.reporting.learning import learning
 from wm_mpi.reporting.run_data import read_run
 from wm_mpi.rollout.worker import Rollout, Task, make_rollout
 from wm_mpi.viewer.drawing import ROAD, SIZE, STEER, VIEW, Board, fitted, placed
