@@ -23,7 +23,7 @@ from wm_mpi.envs import game_of
 from wm_mpi.evolution.champion import judged_tracks
 from wm_mpi.viewer.drawing import PITCH, ROAD, SIZE, VIEW
 from wm_mpi.viewer.episode import Show, Sight
-from wm_mpi.viewer.mp4 import Film
+from wm_mpi.viewer.films import Film
 from wm_mpi.viewer.session import VIEWS, DreamDrive, Drive
 from wm_mpi.viewer.sheet import CELL, GAP, LEFT, MOMENTS, Moments
 from wm_mpi.watch import REST_SECONDS

@@ -12,5 +12,5 @@ def plural(what: str, number: int = 2) -> str:
 
 
 def percent(share: float) -> str:
-    """A fraction as it was given: "95 %", "97.5 %"."""
-    return f"{100 * share:.6g} %"
+    """A fraction as it was given, on one line: "95 %", "97.5 %"."""
+    return f"{100 * share:.6g}\N{NO-BREAK SPACE}%"

@@ -56,7 +56,8 @@ class Axis(NamedTuple):
             lowest, highest = (math.floor(math.log10(each)) for each in (self.low, self.high))
             apart = max(1, round((highest - lowest) / self.about))
             for factors, powers in (((1,), apart), ((1, 3), 1), ((1, 2, 5), 1), ((1, 1.5, 2, 3, 5, 7), 1)):
-                found = [factor * 10.0**power for power in range(lowest, highest + 1, powers) for factor in factors]
+                first = -(-lowest // powers) * powers
+                found = [factor * 10.0**power for power in range(first, highest + 1, powers) for factor in factors]
                 if len(found := [each for each in found if self.low <= each <= self.high]) > 2:
                     return found
         rough = (self.high - self.low) / self.about

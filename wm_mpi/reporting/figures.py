@@ -32,7 +32,7 @@ def search(data: RunData) -> list[Figure]:
         if not rows:
             continue
         values, at = [row[name] for row in rows], [row["generation"] for row in rows]
-        x = axis(f"generation{' of this run' if data.frames_before else ''}", [at], compact, min(4, max(1, len(at) - 1)))
+        x = axis(f"generation{' of this run' if data.frames_before else ''}", [at], compact, min(5, max(1, len(at) - 1)))
         chart = Chart([Mark(kind, "run", at, values)], x, axis(title, [values], compact, 4, log=log),
                       f"{title[0].upper()}{title[1:]} from {values[0]:.3g} to {values[-1]:.3g}.", height=10, bare=True)
         found.append(Figure(chart, f"{said}: from {values[0]:.3g} to {values[-1]:.3g}."))

@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from wm_mpi import __version__
+from wm_mpi.core.shipped import called
 from wm_mpi.core.terminal import quoted
 from wm_mpi.core.words import counted
 from wm_mpi.reporting import comparison, figures, tables
@@ -32,14 +33,14 @@ def make_page(data: RunData, footage: Footage | None = None) -> str:
         scores=tables.scores(data), judgements=figures.judgements(data), evaluations=tables.evaluations(data),
         samples=samples(data.world), models=models, absent=absent, speed=figures.speed(data) if begun else [],
         lost=tables.lost(data), settings=tables.settings(data), version=__version__,
-        today=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"), run=quoted(data.run.path),
-        command=command_of(data), counted=counted)
+        today=datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        run=quoted(called(str(data.run.path))), command=command_of(data), counted=counted)
 
 
 def command_of(data: RunData) -> str:
     """What makes this page again."""
-    others = f" --compare {' '.join(quoted(each.run.path) for each in data.others)}" if data.others else ""
-    return f"python -m wm_mpi.report --run {quoted(data.run.path)}{others}"
+    run, *others = (quoted(called(str(each.run.path))) for each in (data, *data.others))
+    return " ".join([f"python -m wm_mpi.report --run {run}", *(["--compare", *others] if others else ())])
 
 
 def _read(name: str) -> str:

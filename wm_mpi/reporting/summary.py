@@ -4,6 +4,7 @@ import datetime
 
 import numpy as np
 
+from wm_mpi.core.shipped import called
 from wm_mpi.core.terminal import shown
 from wm_mpi.core.words import counted, percent, plural
 from wm_mpi.envs import DREAM
@@ -12,8 +13,10 @@ from wm_mpi.reporting.run_data import RunData
 
 
 def title(data: RunData) -> str:
-    """The run's name: the last two parts of its path, since the last one is often just "es"."""
-    return shown("/".join(data.run.path.resolve().parts[-2:]))
+    """The run's name: the last two parts of its path, since the last one is often just "es"; one that ships has a name."""
+    path = data.run.path
+    name = called(str(path))
+    return shown(name if name != str(path) else "/".join(path.resolve().parts[-2:]))
 
 
 def headline(data: RunData) -> str:

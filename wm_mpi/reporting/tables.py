@@ -56,7 +56,7 @@ def evaluations(data: RunData) -> Table:
         *((name, [f"{row[name]:.1f}" for row in data.evaluations])  # type: ignore[literal-required]
           for name in ("min", "median", "max")),
         *[("lap at", [percent(row["env"]["lap_complete_percent"]) for row in data.evaluations]),
-          ("laps", [f"{row['laps']:.0%}".replace("%", " %") for row in data.evaluations])] * laps]
+          ("laps", [percent(round(row["laps"], 2)) for row in data.evaluations])] * laps]
     rows = list(zip(*(cells for _, cells in columns), strict=True))
     different = list(dict.fromkeys(rows))
     again = len(rows) - len(different)
