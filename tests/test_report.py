@@ -613,7 +613,8 @@ def test_a_page_in_use(car: Path, long: Path, axe: str, tmp_path: Path) -> None:
         page.open((car / "es/report.html").as_uri())
         avoided = ("[...document.querySelectorAll('{}')].every((one) => getComputedStyle(one).{} === 'avoid')")
         assert page.run(avoided.format("h2, h3, caption, figcaption", "breakAfter"))
-        assert page.run(avoided.format("figure, tr", "breakInside"))
+        assert page.run(avoided.format("h2 + p, h3 + p", "breakAfter")), "a heading with its first sentence is one, too"
+        assert page.run(avoided.format("figure, table, tr", "breakInside"))
         films = "[...document.querySelectorAll('.films figure {}')].map((one) => one.offsetWidth > 100)"
         assert page.run(films.format("video")) == [False] * 2 and page.run(films.format("img")) == [True] * 2
         page.call("Emulation.setEmulatedMedia", media="screen")

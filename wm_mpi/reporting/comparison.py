@@ -63,12 +63,12 @@ def names(data: RunData) -> list[str]:
 def table(data: RunData) -> Table:
     """The run above those that it is compared with; no rows where there are none."""
     one = data.look.episode
-    head = ("run", "world", "generations", "frames", "best validation", f"mean on test {one}s, 95 % interval", "judged",
-            "this run minus that")
+    head = ("run", "world", "generations", "frames", "best validation", "test mean", "judged", "this run minus that")
     rows = [row(data, each) for each in (data, *data.others)] if data.others else []
     worlds = {each.config.get("world_sha256") for each in (data, *data.others)}
     return Table(
-        "Compared runs (returns in points; frames and generations with those of runs that a run began with)"
+        "Compared runs (returns in points, means with their 95 % intervals; frames and generations with those of runs that "
+        "a run began with)"
         + ("" if len(worlds) == 1 else ". They do not all see through the same V and M")
         + f". Differences are taken {one} by {one}, where both have been judged on the same {one}s of the same environment "
         "under the same rules", head, rows)
@@ -80,7 +80,8 @@ def row(data: RunData, each: RunData) -> list[str]:
     verdict = data.verdict if each is data else each.verdict if found is None else found[1]
     best = max((row["eval_mean"] for row in each.validated), default=None)
     generations, frames = (each.lived[-1]["generation"], each.lived[-1]["frames_total"]) if each.lived else (0, 0)
-    mean = "none yet" if verdict is None else f"{verdict['mean']:.1f} ({interval_in_words(verdict)})"
+    together = "" if verdict is None else interval_in_words(verdict).replace(" to ", "\xa0to\xa0")
+    mean = "none yet" if verdict is None else f"{verdict['mean']:.1f} ({together})"
     return [title(each), world_of(data, each), f"{generations:,}", f"{frames:,}",
             "none yet" if best is None else f"{best:.1f}", mean, "" if verdict is None else judged(verdict),
             "" if each is data else why_not(data, each) if found is None else difference(*found)]
