@@ -41,7 +41,7 @@ setup(
     # path: in the folder that holds a clone called wm_mpi, Python would take the clone itself for the package.
     package_dir={"": "."},
     package_data={"wm_mpi": ["pretrained/*/*", "py.typed"], "wm_mpi.envs.fast.render": ["*.npz"],
-                  "wm_mpi.evolution": ["*.csv"], "wm_mpi.reporting": ["report.css", "report.html"],
+                  "wm_mpi.evolution": ["*.csv"], "wm_mpi.reporting": ["report.css", "report.html", "report.js"],
                   "wm_mpi.viewer.web": ["*.html", "*.css", "*.js", "uplot/*"]},
     python_requires=">=3.11,<3.14",
     # What a rank needs: to play, train C, judge it, and show it in a browser or as a sheet.

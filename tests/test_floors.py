@@ -30,7 +30,7 @@ HOMES = {"mpi4py": "pool/transport", "cma": "evolution/strategy", "keras": "mode
          "wandb": "evolution/loggers", "mlflow": "evolution/loggers",
          "onnxruntime": "world/policy", "onnx": "world/graph", "h5py": "data", "numba": "envs",
          "vizdoom": "envs/doom", "ale_py": "envs/games", "pyvirtualdisplay": "envs",
-         "websockets": "viewer/web", "av": "viewer/mp4", "scipy": "world/gates",
+         "websockets": "viewer/web", "av": "viewer/films", "scipy": "world/gates",
          "jinja2": "reporting", "markupsafe": "reporting"}
 """The one place that knows of a library."""
 

@@ -25,7 +25,7 @@ from wm_mpi.viewer.drawing import PITCH, ROAD, SIZE, VIEW, Board
 from wm_mpi.viewer.dreams import DreamDrive
 from wm_mpi.viewer.drive import VIEWS, Drive
 from wm_mpi.viewer.episode import Show, Sight
-from wm_mpi.viewer.mp4 import Film
+from wm_mpi.viewer.films import Film
 from wm_mpi.viewer.sheet import CELL, GAP, LEFT, MOMENTS, Moments
 from wm_mpi.watch import REST_SECONDS
 

@@ -30,7 +30,7 @@ from wm_mpi.envs.games import Rules
 from wm_mpi.evolution.champion import load_trained
 from wm_mpi.pool import Listed
 from wm_mpi.reporting.clips import make_footage
-from wm_mpi.reporting.figures import learning
+from wm_mpi.reporting.learning import learning
 from wm_mpi.reporting.run_data import read_run
 from wm_mpi.rollout.worker import Rollout, Task, make_rollout
 from wm_mpi.viewer.drawing import ROAD, SIZE, STEER, VIEW, Board, fitted, placed
@@ -210,6 +210,19 @@ def test_boards_and_sheets_fit_any_shape(shape: tuple[int, int]) -> None:
     assert columns.min() >= ROAD[0] and np.ptp(np.nonzero((drawn == 90).all(axis=2))[1]) + 1 == VIEW
     assert (drawn == STEER).all(axis=2).any(), "the word for what C does is lit"
     assert np.asarray(fitted(road, *cell(show))).shape[1] <= 128 and within(show.aspect, (400, 600))[0] <= 400
+
+
+@pytest.mark.parametrize("name,aspect,views", [("fast", 1.5, VIEWS), ("doom", 4 / 3, VIEWS), ("fast", 0.76, ())])
+@pytest.mark.parametrize("number", [1111111111, 4088888888, 2**32 - 1])
+def test_a_long_title_ends_before_the_episodes_number(name: str, aspect: float, views: tuple, number: int) -> None:
+    """What is drawn with the title alone and what is drawn later in the same line are apart, whatever the digits."""
+    show = Show.of(game_of(name), aspect, views)
+    still = np.zeros((64, 64, 3), np.uint8)
+    sight = Sight(still, still, still, still, (0.0,) * len(show.gauges), 0.0, 0.0, 0, False, False)
+    lines = [Board(title, show).draw(sight, f"{show.look.episode} {number}")[16:48] for title in ("a/long name " * 30, "")]
+    untitled = (lines[1] != lines[1][0, 0]).any(axis=(0, 2)).nonzero()[0]
+    title = (lines[0] != lines[1]).any(axis=(0, 2)).nonzero()[0]
+    assert title.min() < 40 and 10 < untitled.min() - title.max() < 60
 
 
 def test_a_report_of_a_dream_shows_both_scores(doom: Path, tmp_path: Path) -> None:

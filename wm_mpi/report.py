@@ -11,6 +11,7 @@ from pathlib import Path
 from wm_mpi.core.files import check_writable, write_text
 from wm_mpi.core.shipped import beside
 from wm_mpi.reporting.clips import make_footage
+from wm_mpi.reporting.comparison import beside_others
 from wm_mpi.reporting.html_page import make_page
 from wm_mpi.reporting.png_page import draw_poster
 from wm_mpi.reporting.run_data import read_run
@@ -18,7 +19,7 @@ from wm_mpi.reporting.run_data import read_run
 
 def main(config: ReportConfig) -> None:
     """Read the run, draw the picture if it is wanted, and write the page."""
-    data = read_run(config.run, config.world)
+    data = beside_others(read_run(config.run, config.world), [run for runs in config.compare for run in runs])
     out = beside(config.run, "report.html") if config.out is None else Path(config.out)
     check_writable(out)
     if config.png is not None:  # the quicker one first: it also needs a package that may be missing

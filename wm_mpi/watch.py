@@ -99,7 +99,7 @@ def film_and_sheet(session: Session, seeds: list[EpisodeSeed], title: str, video
         if sheet:
             unfinished = files.enter_context(atomic_path(sheet))
         if video:
-            from wm_mpi.viewer.mp4 import Film  # loads PyAV
+            from wm_mpi.viewer.films import Film  # loads PyAV
 
             film = files.enter_context(Film(video, board.size, show.look.fps))
         for moments, sight in play(session, seeds, episodes, progress, max_frames):

@@ -418,6 +418,9 @@ class ReportConfig(Command):
     """Also write the report as one picture."""
     world: str | None = None
     """Directory of the world, if it is not where the run found it."""
+    compare: Annotated[tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(metavar="RUN ...")] = ()
+    """Directories of other es runs of the same game, or names of champions that come with the package: their learning curves
+    and verdicts stand beside the run's (at most four)."""
     films: int = 2
     """Test tracks to film, this many of the worst and of the best; dreams too (count; 0: no films)."""
 

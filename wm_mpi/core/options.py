@@ -1,8 +1,9 @@
 """What the options of several commands have in common."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
@@ -42,6 +43,13 @@ def at_home(option: str, path: str) -> str:
     return expanded
 
 
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """A changed option: a text, unless it is empty, or each of those in tuples."""
+    if isinstance(value, tuple):
+        return tuple(_each(one, change) for one in value)
+    return change(value) if value else value
+
+
 def changeable() -> Any:
     """Metadata of a field that a later start of the same run may change."""
     return {"changeable": True}
@@ -68,17 +76,17 @@ class Command:
     def __post_init__(self) -> None:
         """Find home directories and what comes with the package."""
         for name in PATHS:
-            if isinstance(value := getattr(self, name, None), str):
-                object.__setattr__(self, name, at_home(flag(name), value))
+            if isinstance(value := getattr(self, name, None), str | tuple):
+                object.__setattr__(self, name, _each(value, functools.partial(at_home, flag(name))))
         for name in SHIPPABLE:
-            if isinstance(value := getattr(self, name, None), str) and value:
-                object.__setattr__(self, name, found(value))
+            if isinstance(value := getattr(self, name, None), str | tuple):
+                object.__setattr__(self, name, _each(value, found))
         if getattr(self, "env", None) == "carracing":
             object.__setattr__(self, "env", "fast")  # as runs have recorded it from the beginning
 
     def values(self) -> dict[str, Any]:
         """The options as JSON values, without those that only tell how much to say."""
-        return {name: called(value) if name in SHIPPABLE and isinstance(value, str) else value
+        return {name: _each(value, called) if name in SHIPPABLE and isinstance(value, str | tuple) else value
                 for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
 
     @classmethod

@@ -51,6 +51,7 @@ class Settings(TypedDict):
     temperature: NotRequired[float | None]
     stop_at: NotRequired[float | None]
     validate_in: NotRequired[str | None]
+    stuck_frames: NotRequired[int | None]
 
 
 class Collected(TypedDict):

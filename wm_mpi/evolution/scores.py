@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.seeding import EpisodeSeed, generator
+from wm_mpi.core.words import counted
 from wm_mpi.envs import EnvSpec, solved_at, told_of
 from wm_mpi.rollout.worker import Played
 
@@ -39,7 +40,7 @@ def is_solved(returns: npt.NDArray[np.float64], env: str) -> bool:
     return bool(len(returns) >= tracks and returns.mean() >= mean)
 
 
-def compare(first: Result, second: Result) -> Result:
+def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> Result:
     """Two results on the same tracks: first minus second, track by track, with a paired interval.
 
     Raises:
@@ -73,7 +74,7 @@ def describe(result: Result) -> str:
     look = told_of(env["env"])
     laps = f"; {result['laps']:.0%} of laps completed" if look.laps else ""
     rule = f"lap at {env['lap_complete_percent']:.0%} of tiles, " if look.laps else ""
-    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {tracks} test {look.episode}{'s' * (tracks > 1)} "
+    return (f"{result['mean']:.1f} ± {result['std']:.1f} over {counted(tracks, f'test {look.episode}')} "
             f"(95 % interval of the mean {interval_in_words(result)}; min {result['min']:.1f}, "
             f"median {result['median']:.1f}, max {result['max']:.1f}{laps})\n"
             f"{result['what']}, {env['env_id']}, {rule}at most {env['max_frames']} frames{solved(result)}")
@@ -105,6 +106,6 @@ def describe_pair(pair: Result) -> str:
     low, high = pair["interval"] or (-np.inf, np.inf)
     interval = NOT_GIVEN if pair["interval"] is None else f"{low:+.1f} to {high:+.1f}"
     clear = "" if low > 0 or high < 0 else ": no difference is shown"
-    return (f"{pair['first']} minus {pair['second']}: {pair['difference']:+.1f} points on the same {tracks} "
-            f"track{'s' * (tracks > 1)} (95 % paired interval {interval}{clear}; "
+    return (f"{pair['first']} minus {pair['second']}: {pair['difference']:+.1f} points on the same "
+            f"{counted(tracks, 'track')} (95 % paired interval {interval}{clear}; "
             f"better on {round(pair['won'] * tracks)} of {tracks})")

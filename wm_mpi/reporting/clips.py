@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.progress import Progress
 from wm_mpi.core.schema import Champion, Evaluation
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
+from wm_mpi.core.words import counted
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import game_of
 from wm_mpi.reporting.run_data import RunData
@@ -22,10 +24,10 @@ from wm_mpi.viewer.episode import Session, Show, Sight
 from wm_mpi.viewer.session import Part, open_session
 
 Picture = npt.NDArray[np.uint8]
-PACE = 10
-"""Pictures per second of a film, nearly: CarRacing's has every fifth frame."""
-QUALITY = 40
-"""Of the films' WebP pictures (0 to 100): about 2 kB each."""
+PACE = 25
+"""Pictures per second of a film, nearly: CarRacing's has every second frame."""
+QUALITY = 60
+"""Of a film's poster, a WebP picture (0 to 100): about 4 kB."""
 TEMPERATURES = (0.1, 0.5, 1.0, 1.3)
 MOMENTS = 8
 """Pictures in a strip."""
@@ -47,11 +49,12 @@ class Take(NamedTuple):
 
 
 class Film(NamedTuple):
-    """An episode to look at; pictures are data URIs."""
+    """An episode to look at; in data URIs."""
 
     moving: str
+    """WebM; nothing where PyAV, which makes it, is not installed."""
     still: str
-    """For who does not want motion, or prints."""
+    """One of its pictures: what stands there until it is played, and on paper."""
     words: str
     """What it shows, for who cannot see it."""
     caption: str
@@ -166,16 +169,17 @@ def watched(car: Session, seed: EpisodeSeed) -> Iterator[Sight]:
 
 def film(car: Session, take: Take) -> Film:
     """An episode as a film."""
-    pictures, last, look = [], None, car.show.look
+    pictures, last, look = list[Picture](), None, car.show.look
     every = max(1, round(look.fps / PACE))
     for number, last in enumerate(watched(car, take.seed)):
         if number % every == 0 or last.ended:
-            pictures.append(Image.fromarray(scene_of(last, car.show)))
+            pictures.append(scene_of(last, car.show))
     assert last is not None
-    ended = f"{last.total:.1f} points in {last.frame} frames{', lap completed' if last.lap else ''}"
-    return Film(moving=webp(pictures, 1000 * every // look.fps), still=webp(pictures[len(pictures) // 3:][:1]),
+    ended = f"{last.total:.1f} points in {counted(last.frame, 'frame')}{', lap completed' if last.lap else ''}"
+    height, width, _ = pictures[0].shape
+    return Film(moving=moving(pictures, Fraction(look.fps, every)), still=webp(pictures[len(pictures) // 3]),
                 words=f"Film of {look.title}, {take.title}: {ended}", caption=f"{take.title}; in this {look.turn} {ended}",
-                width=pictures[0].width, height=pictures[0].height)
+                width=width, height=height)
 
 
 def scene_of(sight: Sight, show: Show) -> Picture:
@@ -191,11 +195,22 @@ def scene_of(sight: Sight, show: Show) -> Picture:
     return row_of([ground, column_of([getattr(sight, name) for name, _ in show.views])])
 
 
-def webp(pictures: Sequence[Image.Image], pause: int = 0) -> str:
-    """Pictures as an endless film with so long a pause between two (ms), or one as a still, in a data URI."""
+def moving(pictures: Sequence[Picture], fps: Fraction) -> str:
+    """Pictures as a film in a data URI; empty without PyAV."""
+    try:
+        from wm_mpi.viewer.films import webm
+    except ModuleNotFoundError as error:
+        if error.name != "av":
+            raise
+        return ""
+    height, width, _ = pictures[0].shape
+    return f"data:video/webm;base64,{base64.b64encode(webm(pictures, (width, height), fps)).decode()}"
+
+
+def webp(picture: Picture) -> str:
+    """A picture in a data URI."""
     stream = io.BytesIO()
-    pictures[0].save(stream, "WEBP", save_all=len(pictures) > 1, append_images=pictures[1:], duration=pause, loop=0,
-                     quality=QUALITY, method=4)
+    Image.fromarray(picture).save(stream, "WEBP", quality=QUALITY, method=4)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
@@ -214,7 +229,7 @@ def understanding(car: Session, seed: EpisodeSeed, first: int) -> Strip:
     """Frames above V's reconstructions above M's predictions."""
     moments = strip(car, seed, first)
     rows = [row_of([getattr(sight, name) for sight in moments]) for name in ("seen", "reconstructed", "predicted")]
-    return Strip(png(column_of(rows)), f"{len(moments)} moments in three rows.",
+    return Strip(png(column_of(rows)), f"{counted(len(moments), 'moment')} in three rows.",
                  f"Every {APART}th frame of the first test {car.show.look.episode}, from frame {first} on: seen (above), "
                  "reconstructed by V, predicted by M.")
 
@@ -227,7 +242,7 @@ def dreams(car: Session, temperatures: Sequence[float], seed: EpisodeSeed, progr
         moments = strip(car, seed, 0)
         end = "" if len(moments) == MOMENTS else "; then the dream ended"
         strips.append(Strip(png(row_of([sight.seen for sight in moments])),
-                            f"{len(moments)} moments of a dream at temperature {temperature}.",
+                            f"{counted(len(moments), 'moment')} of a dream at temperature {temperature}.",
                             f"Temperature {temperature}{end}"))
         progress.advance()
     return strips

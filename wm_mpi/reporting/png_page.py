@@ -11,11 +11,14 @@ import numpy as np
 from wm_mpi.core.files import atomic_path
 from wm_mpi.reporting import figures
 from wm_mpi.reporting.charts import Chart, Figure, Mark
+from wm_mpi.reporting.learning import learning
 from wm_mpi.reporting.run_data import RunData
 from wm_mpi.reporting.summary import glance, headline, title
 
 LABEL = 0.17
 """Height of a label (inches), so that labels at the ends of lines can be kept apart."""
+LINE = 12
+"""Height of a line of labels above a plot (points)."""
 LINES: Mapping[str, dict[str, Any]] = {
     "line": {"linewidth": 1.8}, "thin": {"linewidth": 1.0}, "dashed": {"linewidth": 1.2, "linestyle": ":"},
     "dots": {"linestyle": "", "marker": "o", "markersize": 3.5}}
@@ -50,9 +53,9 @@ def draw_poster(data: RunData, path: Path) -> None:
 
 def chosen(data: RunData) -> list[Figure | None]:
     """Learning; two of speed; and the evaluation that counts: as far as there are any."""
-    learning = [*figures.learning(data)[:1], *figures.speed(data)[:2]] if data.rows else [None] * 3
+    first = [*learning(data)[:1], *figures.speed(data)[:2]] if data.rows else [None] * 3
     verdict = data.verdict
-    return [*learning, None if verdict is None else figures.histogram(verdict, verdict["env"]["env_id"])]
+    return [*first, None if verdict is None else figures.histogram(verdict, verdict["env"]["env_id"])]
 
 
 def palette() -> dict[str, str]:
@@ -89,8 +92,12 @@ def draw(axes: Any, figure: Figure, colours: Mapping[str, str]) -> None:
     chart = figure.chart
     for mark in chart.marks:
         draw_mark(axes, mark, colours[mark.colour])
-    axes.set(xlim=(chart.x.low, chart.x.high), ylim=(chart.y.low, chart.y.high), xlabel=chart.x.title,
-             title=figure.title or chart.y.title, ylabel=chart.y.title if figure.title else "")
+    axes.set(xscale="log" if chart.x.log else "linear", yscale="log" if chart.y.log else "linear",
+             xlim=(chart.x.low, chart.x.high), ylim=(chart.y.low, chart.y.high), xlabel=chart.x.title,
+             ylabel=chart.y.title if figure.title else "")
+    above_plot = LINE * chart.lines_above
+    axes.set_title(figure.title or chart.y.title, pad=6 if chart.top else 6 + above_plot)
+    axes.minorticks_off()
     axes.set_xticks(chart.x.ticks, [chart.x.show(tick) for tick in chart.x.ticks])
     axes.set_yticks(chart.y.ticks, [chart.y.show(tick) for tick in chart.y.ticks])
     if chart.top:
@@ -99,6 +106,7 @@ def draw(axes: Any, figure: Figure, colours: Mapping[str, str]) -> None:
         above.set_xticks([at for at, _ in ticks], [label for _, label in ticks])
         above.set_xlabel(name[1])
         above.spines["top"].set_visible(False)
+        above.tick_params(axis="x", pad=3 + above_plot)
     write_labels(axes, chart, colours)
 
 
@@ -121,8 +129,6 @@ def write_labels(axes: Any, chart: Chart, colours: Mapping[str, str]) -> None:
     for place, mark in chart.ends(LABEL / height):
         axes.text(1.005, 1 - place, mark.label, color=colours[mark.colour], transform=axes.transAxes, va="center",
                   fontweight="bold")
-    for mark in chart.marks:
-        if mark.label and mark.kind == "rule":
-            at = float(chart.x.place(mark.x).ravel()[0])
-            axes.text(at, 0.98, f" {mark.label} ", color=colours[mark.colour], transform=axes.transAxes, va="top",
-                      ha="right" if at > 0.6 else "left", fontweight="bold")
+    for line, at, left, mark in chart.heads():
+        axes.annotate(mark.label, (at, 1), xycoords="axes fraction", xytext=(0, 2 + LINE * line), textcoords="offset points",
+                      color=colours[mark.colour], ha="right" if left else "left", fontweight="bold")

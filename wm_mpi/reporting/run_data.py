@@ -73,6 +73,8 @@ class RunData:
     champion: schema.Champion | None
     """What is recorded with the champion; None before the first generation."""
     world: WorldData
+    others: "tuple[RunData, ...]" = ()
+    """Runs to compare it with."""
 
     @property
     def frames_before(self) -> int:
@@ -152,6 +154,11 @@ class RunData:
             found += [(row["generation"], rank) for rank in sorted(now - known)]
             known = now
         return found
+
+    @property
+    def exported(self) -> bool:
+        """Whether this is what export made of a run: its champion with its world, without what es goes on with."""
+        return (self.run.path / "manifest.json").exists() and not self.run.checkpoint_files()
 
     @property
     def complete(self) -> bool:

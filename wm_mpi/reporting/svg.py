@@ -7,6 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from wm_mpi.reporting.charts import Axis, Chart, Mark
+from wm_mpi.reporting.readout import readout
 
 UNITS = 1000
 """The SVG's own width and height; what is drawn in it is stretched to the chart's size on the screen."""
@@ -15,7 +16,7 @@ LABEL = 1.3
 
 
 def draw(chart: Chart) -> Markup:
-    """The chart as HTML."""
+    """The chart as HTML, and the values that its script tells of it."""
     x, y = chart.x, chart.y
     grid = "".join(f"M0 {UNITS * (1 - place):.1f}H{UNITS}" for place in y.place(y.ticks))
     drawn = "".join(_draw(mark, x, y) for mark in chart.marks)
@@ -24,14 +25,17 @@ def draw(chart: Chart) -> Markup:
     texts += [_text("top" if number else "top first", f"left:{100 * x.place(at):.2f}%", label)
               for number, (at, label) in enumerate(chart.top)]
     texts += [_text("titley", "", y.title), _text("titlex", "", x.title)]
-    texts += [_above(mark, x) for mark in chart.marks if mark.label and mark.kind == "rule"]
+    texts += [_text(f"rulelabel {mark.colour}{' left' if left else ''}", f"left:{100 * at:.2f}%;--line:{line}", mark.label)
+              for line, at, left, mark in chart.heads()]
     texts += [_text(f"label {mark.colour}", f"top:{100 * place:.2f}%", mark.label)
               for place, mark in chart.ends(LABEL / chart.height)]
     kind = "chart" + " tall" * bool(chart.top) + " bare" * chart.bare
-    opened = Markup('<div class="{}" role="img" aria-label="{}" style="--height:{:g}rem">')
+    opened = Markup('<div class="{}" role="img" aria-label="{}" style="--height:{:g}rem{}">')
     lines = Markup(f'<svg viewBox="0 0 {UNITS} {UNITS}" preserveAspectRatio="none" aria-hidden="true">'
                    f'<path class="grid" d="{grid}"/>{drawn}</svg>')
-    return opened.format(kind, chart.said, chart.height) + lines + Markup().join(texts) + Markup("</div>")
+    above = f";--lines:{chart.lines_above}" if chart.lines_above else ""
+    return (opened.format(kind, chart.said, chart.height, above) + lines + Markup().join(texts) + Markup("</div>")
+            + readout(chart))
 
 
 def _draw(mark: Mark, x: Axis, y: Axis) -> str:
@@ -55,12 +59,6 @@ def _draw(mark: Mark, x: Axis, y: Axis) -> str:
     else:
         path = "M" + "L".join(points) + ("h0" if len(points) == 1 else "")
     return f'<path class="{mark.kind} {mark.colour}" d="{path}"/>'
-
-
-def _above(rule: Mark, x: Axis) -> Markup:
-    """The name of a rule, above it."""
-    place = float(x.place(rule.x).ravel()[0])
-    return _text(f"rulelabel {rule.colour}{' left' if place > 0.6 else ''}", f"left:{100 * place:.2f}%", rule.label)
 
 
 def _text(kind: str, style: str, text: str) -> Markup:

@@ -27,6 +27,8 @@ PLACES = {"steer": (60, 200), "gas": (376, 200), "brake": (700, 200)}
 """Left edge from that of the road, and width, of CarRacing's bars."""
 GAUGES = 688
 """Middle of the line of gauges."""
+DIGITS = len(str(2**32))
+"""Of a track's number, at most."""
 
 
 class Board:
@@ -44,7 +46,8 @@ class Board:
         self._ground = Image.new("RGB", self.size, BACKGROUND)
         draw = ImageDraw.Draw(self._ground)
         self._frame = self._right - (290 if self._right > 1100 else 205)
-        room = self._frame - 110 - font(18).getlength(f"{show.look.episode} {2**31}") - 16 - ROAD[0]
+        widest = max(font(18).getlength(f"{show.look.episode} {digit * DIGITS}") for digit in "0123456789")
+        room = self._frame - 110 - widest - 16 - ROAD[0]
         draw.text((ROAD[0], 32), cut(title, room, 18), MUTED, font(18), anchor="lm")
         for row, (_, caption) in enumerate(show.views):
             draw.text((self._column, ROAD[1] + row * PITCH + 10), caption, MUTED, font(15), anchor="lm")
