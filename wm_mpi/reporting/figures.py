@@ -122,7 +122,7 @@ def returns(data: RunData, paper: dict[str, npt.NDArray[np.float64]], first: int
 
 
 def search(data: RunData) -> list[Figure]:
-    """The step size and the condition number of CMA-ES's covariance over generations, where it was recorded."""
+    """The step size and the condition number of the covariance over generations, where they were recorded."""
     found: list[Figure] = []
     kind: Kind = "line" if len(data.rows) < LONG else "thin"
     for name, title, show, said in (

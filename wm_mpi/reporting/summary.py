@@ -7,6 +7,7 @@ import numpy as np
 from wm_mpi.core.terminal import shown
 from wm_mpi.envs import DREAM
 from wm_mpi.evolution.scores import interval_in_words
+from wm_mpi.evolution.strategies import title_of
 from wm_mpi.reporting.run_data import RunData
 
 
@@ -20,7 +21,7 @@ def headline(data: RunData) -> str:
     config = data.config
     done = data.rows[-1]["generation"] if data.rows else 0
     state = "finished" if data.complete else "not finished: in progress, or stopped"
-    return (f"{played(data)}: CMA-ES with {config['popsize']} candidates of {config['episodes']} episodes each, "
+    return (f"{played(data)}: {title_of(config)} with {config['popsize']} candidates of {config['episodes']} episodes each, "
             f"{done:,} of {config['generations']:,} generations ({state})")
 
 

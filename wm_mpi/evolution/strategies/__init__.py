@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.config import EsConfig
+from wm_mpi.core.schema import Settings
 from wm_mpi.evolution.strategies.base import Strategy
 from wm_mpi.evolution.strategies.cma import CmaEs, SepCmaEs
 from wm_mpi.evolution.strategies.ga import Ga
@@ -33,6 +34,11 @@ def load_strategy(config: EsConfig, data: bytes) -> Strategy:
         pickle.UnpicklingError, ValueError: it is something else.
     """
     return STRATEGIES[config.strategy].loads(data, **_options(config))
+
+
+def title_of(settings: Settings) -> str:
+    """The name in the literature of what a run searches with; runs from before there were several have CMA-ES."""
+    return STRATEGIES[settings.get("strategy", "cma")].title
 
 
 def _options(config: EsConfig) -> dict[str, Any]:

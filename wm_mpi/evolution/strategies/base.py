@@ -4,7 +4,7 @@ import abc
 import io
 import zipfile
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ class Strategy(abc.ABC):
     ``core.config``.
     """
 
+    title: ClassVar[str]
+    """Its name in the literature."""
     generation: int
     """Generations told so far."""
 
@@ -105,6 +107,6 @@ class ArrayStrategy(Strategy):
             with np.load(io.BytesIO(data), allow_pickle=False) as state:
                 strategy = cls(state["mean"], **options)
                 strategy.restore(dict(state))
-        except (KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"no state of {cls.__name__}: {error}") from None
         return strategy

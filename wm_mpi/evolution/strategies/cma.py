@@ -99,6 +99,7 @@ class CmaEs(Strategy):
     another seed and twice the candidates.
     """
 
+    title = "CMA-ES"
     extra: ClassVar[dict[str, Any]] = {}
     """Options of pycma."""
 
@@ -113,7 +114,7 @@ class CmaEs(Strategy):
         # pycma replaces seed 0 by the clock and reads NumPy's global state otherwise; nan leaves both alone
         self._es = _pycma().CMAEvolutionStrategy(start, sigma, {
             "popsize": popsize, "seed": np.nan, "randn": normals, "verbose": -9, "verb_log": 0, "verb_disp": 0, **self.extra,
-            **({"signals_filename": None} if self._restarts else {})})  # a file from which its criteria read options
+            **({"verbose": -10} if self._restarts else {})})  # below -9, its criteria read no options from a file
         self._asked: list[npt.NDArray[np.float64]] | None = None
 
     @property
@@ -188,6 +189,7 @@ class CmaEs(Strategy):
 class SepCmaEs(CmaEs):
     """CMA-ES with a diagonal covariance: time and memory grow with P, not its square."""
 
+    title = "sep-CMA-ES"
     extra: ClassVar[dict[str, Any]] = {"CMA_diagonal": True}
 
     @property

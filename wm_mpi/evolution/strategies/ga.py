@@ -14,6 +14,8 @@ class Ga(ArrayStrategy):
     30 more episodes to choose it; here validation chooses the champion.)
     """
 
+    title = "GA"
+
     def __init__(self, start: npt.NDArray[np.float64], popsize: int, sigma: float, seed: int, *, elite_share: float = 0.1,
                  sigma_decay: float = 1.0) -> None:
         """See ``Strategy``; ``elite_share`` of the candidates become parents (the paper's T of N)."""

@@ -13,8 +13,13 @@ from wm_mpi.evolution.strategies.ranks import best_first
 class LmMaEs(ArrayStrategy):
     """Adapts a step size, and a transformation of noise that 4 + 3 ln P direction vectors stand for."""
 
+    title = "LM-MA-ES"
+
     def __init__(self, start: npt.NDArray[np.float64], popsize: int, sigma: float, seed: int) -> None:
-        """See ``Strategy``. The paper's learning rates are for P well above N; no rate here is above 1."""
+        """See ``Strategy``.
+
+        The paper's rates are for P well above N. They are bounded for where it is not, since the search would diverge there.
+        """
         super().__init__(start, popsize, sigma, seed)
         size = len(start)
         vectors = int(4 + 3 * np.log(size))
@@ -22,7 +27,7 @@ class LmMaEs(ArrayStrategy):
         self._weights = weights / weights.sum()
         self._mu_w = 1 / np.sum(self._weights**2)
         self._c_sigma = min(1.0, 2 * popsize / size)
-        self._c_d = 1 / (1.5 ** np.arange(vectors) * size)
+        self._c_d = min(1 / size, 1 / (2 * self._mu_w)) / 1.5 ** np.arange(vectors)
         self._c_c = np.minimum(1, popsize / (4.0 ** np.arange(vectors) * size))
         self._sigma, self._path, self._vectors = sigma, np.zeros(size), np.zeros((vectors, size))
 
@@ -48,7 +53,7 @@ class LmMaEs(ArrayStrategy):
         self._path = (1 - c) * self._path + np.sqrt(self._mu_w * c * (2 - c)) * z
         c_c = self._c_c[:, None]
         self._vectors = (1 - c_c) * self._vectors + np.sqrt(self._mu_w * c_c * (2 - c_c)) * z
-        self._sigma *= float(np.exp(c / 2 * (self._path @ self._path / len(self._path) - 1)))
+        self._sigma *= float(np.exp(min(1.0, c / 2 * (self._path @ self._path / len(self._path) - 1))))
         self.generation += 1
 
     def state(self) -> State:

@@ -16,6 +16,7 @@ class OpenEs(ArrayStrategy):
     2019): neither the scale of ranks nor that of the optimizer changes what it does.
     """
 
+    title = "OpenAI-ES"
     optimizer = "adam"
     """The optimizer where none is named."""
 

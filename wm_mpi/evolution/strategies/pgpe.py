@@ -14,6 +14,7 @@ from wm_mpi.evolution.strategies.ranks import centred_ranks
 class Pgpe(OpenEs):
     """As OpenAI's, but the Gaussian has a width for each parameter, which climb the gradient as well."""
 
+    title = "PGPE"
     optimizer = "clipup"
     RATE, MOST = 0.1, 0.2
     """How fast widths follow their gradient, and how much of itself one may change per generation (Toklu et al.)."""

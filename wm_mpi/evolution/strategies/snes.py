@@ -10,6 +10,8 @@ from wm_mpi.evolution.strategies.ranks import best_first
 class Snes(ArrayStrategy):
     """A Gaussian with a width for each parameter; mean and widths follow the natural gradient of the expected utility."""
 
+    title = "SNES"
+
     def __init__(self, start: npt.NDArray[np.float64], popsize: int, sigma: float, seed: int) -> None:
         """See ``Strategy``."""
         super().__init__(start, popsize, sigma, seed)
