@@ -63,10 +63,11 @@ def test_another_seed_gives_other_numbers(straight: Path, tmp_path: Path) -> Non
     assert metrics(tmp_path / "run")[0]["return_mean"] != metrics(straight)[0]["return_mean"]
 
 
-@pytest.mark.parametrize("ranks", [0, 3])
-def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranks,strategy", [
+    (0, "cma"), (3, "cma"), pytest.param(3, "pgpe", marks=pytest.mark.slow)])
+def test_killed_at_random_moments_ends_with_the_same(ranks: int, strategy: str, tmp_path: Path) -> None:
     """kill -9 of all processes, five times at moments of a seeded generator, then to the end."""
-    arguments = (*TOY, "--generations", 60)
+    arguments = (*TOY, "--strategy", strategy, "--generations", 60)
     succeed(*arguments, "--out", tmp_path / "straight")
     rng = np.random.default_rng(ranks)
     journal = tmp_path / "run" / "episodes.jsonl"

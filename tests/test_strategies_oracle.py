@@ -77,10 +77,11 @@ def test_pgpe(name: str, decay: float) -> None:
     np.testing.assert_allclose(ours.state()["widths"], state.std, rtol=1e-4)
 
 
-def test_pgpe_learns_widths_by_at_most_a_fifth() -> None:
-    """With a wide distribution, so that the bound is reached."""
-    ours = Pgpe(START, POPSIZE, 8.0, 1, optimizer="clipup", learning_rate=0.05, momentum=0.8)
-    state = compare(ours, evosax.PGPE(POPSIZE, START, optimizer=of_optax("clipup", 0.0)), std_init=8.0)
+def test_pgpe_changes_widths_by_at_most_a_fifth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a rate at which that is reached."""
+    monkeypatch.setattr(Pgpe, "RATE", 2.0)
+    ours = Pgpe(START, POPSIZE, SIGMA, 1, optimizer="clipup", learning_rate=0.05, momentum=0.8)
+    state = compare(ours, evosax.PGPE(POPSIZE, START, optimizer=of_optax("clipup", 0.0)), std_init=SIGMA, std_lr=2.0)
     np.testing.assert_allclose(ours.state()["widths"], state.std, rtol=1e-4)
 
 

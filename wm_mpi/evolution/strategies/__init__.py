@@ -38,7 +38,8 @@ def load_strategy(config: EsConfig, data: bytes) -> Strategy:
 
 def title_of(settings: Settings) -> str:
     """The name in the literature of what a run searches with; runs from before there were several have CMA-ES."""
-    return STRATEGIES[settings.get("strategy", "cma")].title
+    name = settings.get("strategy", "cma")
+    return STRATEGIES[name].title if name in STRATEGIES else name  # a later version's
 
 
 def _options(config: EsConfig) -> dict[str, Any]:
