@@ -53,7 +53,8 @@ class LmMaEs(ArrayStrategy):
         self._path = (1 - c) * self._path + np.sqrt(self._mu_w * c * (2 - c)) * z
         c_c = self._c_c[:, None]
         self._vectors = (1 - c_c) * self._vectors + np.sqrt(self._mu_w * c_c * (2 - c_c)) * z
-        self._sigma *= float(np.exp(min(1.0, c / 2 * (self._path @ self._path / len(self._path) - 1))))
+        growth = c / 2 * (float(self._path @ self._path) / len(self._path) - 1)
+        self._sigma *= float(np.exp(min(1.0, growth)))
         self.generation += 1
 
     def state(self) -> State:
