@@ -17,7 +17,7 @@ EXTRAS = {
     "gym": ["gym==0.26.2", "box2d==2.3.10", "pygame-ce>=2.5"],
     "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "jax>=0.4.30", "ruff>=0.8", "mypy>=1.13",
              "pyyaml>=6.0", "jsonschema>=4.23", "griffe2md>=1.5", "nbclient>=0.10", "ipykernel>=6.29"],
-    "ci": ["torch>=2.9", "stable-baselines3>=2.7", "wandb>=0.20", "mlflow-skinny>=3.0"],
+    "ci": ["torch>=2.9", "stable-baselines3>=2.7", "wandb>=0.20", "mlflow-skinny>=3.0", "evosax>=0.3"],
     # what a few tests would skip without; 2 GB with PyPI's torch
 }
 

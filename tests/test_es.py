@@ -21,7 +21,7 @@ from wm_mpi.core.seeding import Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs.toy import Toy, optimum
 from wm_mpi.evolution.run_state import OPERATION, Generation
-from wm_mpi.evolution.strategy import Strategy
+from wm_mpi.evolution.strategies.cma import CmaEs
 
 TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)
 
@@ -63,10 +63,11 @@ def test_another_seed_gives_other_numbers(straight: Path, tmp_path: Path) -> Non
     assert metrics(tmp_path / "run")[0]["return_mean"] != metrics(straight)[0]["return_mean"]
 
 
-@pytest.mark.parametrize("ranks", [0, 3])
-def test_killed_at_random_moments_ends_with_the_same(ranks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranks,strategy", [
+    (0, "cma"), (3, "cma"), pytest.param(3, "pgpe", marks=pytest.mark.slow)])
+def test_killed_at_random_moments_ends_with_the_same(ranks: int, strategy: str, tmp_path: Path) -> None:
     """kill -9 of all processes, five times at moments of a seeded generator, then to the end."""
-    arguments = (*TOY, "--generations", 60)
+    arguments = (*TOY, "--strategy", strategy, "--generations", 60)
     succeed(*arguments, "--out", tmp_path / "straight")
     rng = np.random.default_rng(ranks)
     journal = tmp_path / "run" / "episodes.jsonl"
@@ -126,11 +127,11 @@ def test_a_checkpoint_of_somebody_else_runs_nothing(inside: bytes, depth: int, t
 
 
 def test_a_checkpoint_s_options_are_not_evaluated(tmp_path: Path) -> None:
-    strategy = Strategy(np.zeros(5), 4, 0.1, 0)
-    Strategy.loads(strategy.dumps())
+    strategy = CmaEs(np.zeros(5), 4, 0.1, 0)
+    CmaEs.loads(strategy.dumps())
     strategy._es.opts["maxiter"] = "__import__('os').system('touch stolen')"
     with pytest.raises(pickle.UnpicklingError, match="maxiter is .*touch stolen"):
-        Strategy.loads(strategy.dumps())
+        CmaEs.loads(strategy.dumps())
 
 
 def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_the_strategy_is_plain_pycma() -> None:
     rng = np.random.default_rng(np.random.SeedSequence((5, 0xC3A)))
     plain = cma.CMAEvolutionStrategy(np.zeros(10), 0.3, {"popsize": 6, "seed": np.nan, "verbose": -9, "verb_log": 0,
                                                          "randn": lambda *size: rng.standard_normal(size)})
-    ours = Strategy(np.zeros(10), 6, 0.3, 5)
+    ours = CmaEs(np.zeros(10), 6, 0.3, 5)
     for _ in range(5):
         candidates = ours.ask()
         expected = plain.ask()
@@ -256,14 +257,14 @@ def test_the_strategy_is_plain_pycma() -> None:
         returns = -np.sum((candidates - 1) ** 2, axis=1)  # higher is better
         ours.tell(returns)
         plain.tell(expected, list(-returns))
-        ours = Strategy.loads(ours.dumps())
+        ours = CmaEs.loads(ours.dumps())
     np.testing.assert_array_equal(ours.mean, plain.mean)
     assert ours.sigma == plain.sigma and ours.generation == 5
 
 
 def test_the_smallest_population_searches_in_a_world_too() -> None:
     """pycma with two candidates ends in an error of its own once there are as many parameters as a controller has."""
-    strategy = Strategy(np.zeros(867), least_popsize(), 0.1, 0)
+    strategy = CmaEs(np.zeros(867), least_popsize(), 0.1, 0)
     for _ in range(3):
         strategy.tell(-np.sum(strategy.ask() ** 2, axis=1))
     assert strategy.generation == 3

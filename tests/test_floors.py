@@ -26,7 +26,7 @@ BELOW: dict[str, set[str]] = {
     "reporting": {"core", "data", "envs", "world", "evolution", "viewer"},
 }
 """Folders, lowest first, and what each may import from. Models that are trained and worlds, frozen, meet in freeze."""
-HOMES = {"mpi4py": "pool/transport", "cma": "evolution/strategy", "keras": "models", "tensorboardX": "data/board",
+HOMES = {"mpi4py": "pool/transport", "cma": "evolution/strategies/cma", "keras": "models", "tensorboardX": "data/board",
          "wandb": "evolution/loggers", "mlflow": "evolution/loggers",
          "onnxruntime": "world/policy", "onnx": "world/graph", "h5py": "data", "numba": "envs",
          "vizdoom": "envs/doom", "ale_py": "envs/games", "pyvirtualdisplay": "envs",

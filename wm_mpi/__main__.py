@@ -14,7 +14,7 @@ COMMANDS = (
     ("encode", "encode the frames with V (GPU)", "latents.h5"),
     ("train_rnn", "train M, the MDN-RNN, on the latents (GPU)", "weights.h5"),
     ("freeze", "join V and M into a world for ranks", "world/"),
-    ("es", "train the controller with CMA-ES (MPI)", "champion.h5"),
+    ("es", "train the controller by evolution (MPI)", "champion.h5"),
     ("temperatures", "train C in dreams, from cold to hot (MPI)", "a table"),
     ("refit", "carry a champion over to another world", "start.h5"),
     ("evaluate", "score the champion on unseen tracks (MPI)", "evaluations.jsonl"),

@@ -1,4 +1,4 @@
-"""Train the controller: rank 0 runs CMA-ES, the other ranks play CarRacing with frozen V and M."""
+"""Train the controller: rank 0 runs the strategy, the other ranks play CarRacing with frozen V and M."""
 
 from wm_mpi.core.cli import run_command
 from wm_mpi.core.config import EsConfig

@@ -18,7 +18,10 @@ from wm_mpi.core.options import (
     Presets,
     TrainingOptions,
     changeable,
+    of_strategies,
 )
+
+StrategyName = Literal["cma", "sep-cma", "lm-ma", "openes", "pgpe", "snes", "ga"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,7 +175,7 @@ class FreezeConfig(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EsConfig(EpisodeOptions, Command):
-    """Train the controller with CMA-ES: rank 0 proposes candidates, the other ranks play episodes.
+    """Train the controller with an evolution strategy: rank 0 proposes candidates, the other ranks play episodes.
 
     Over MPI: wm-mpi launch -np 3 es; without launch everything runs in one process. Running the same command again
     resumes.
@@ -196,8 +199,33 @@ class EsConfig(EpisodeOptions, Command):
     """Episodes per candidate, on tracks shared by the generation (count)."""
     generations: int = dataclasses.field(default=40, metadata=changeable())
     """Total generations (count)."""
+    strategy: StrategyName = "cma"
+    """How candidates are chosen (docs/strategies.md has the papers):
+    'cma', CMA-ES, the best for up to some thousand parameters;
+    'sep-cma', CMA-ES with a diagonal covariance, for more;
+    'lm-ma', LM-MA-ES, a covariance of a few vectors, for more;
+    'openes', OpenAI's, a gradient estimated from antithetic pairs, for a million;
+    'pgpe', the same with a width for each parameter, and ClipUp;
+    'snes', separable natural evolution strategy;
+    'ga', a genetic algorithm of mutations alone."""
     sigma: float = 0.1
-    """CMA-ES's initial step size (in units of C's weights)."""
+    """Initial step size of the strategy: the standard deviation of candidates (in units of C's weights)."""
+    optimizer: Literal["adam", "clipup"] | None = dataclasses.field(default=None, metadata=of_strategies("openes", "pgpe"))
+    """openes, pgpe: what makes steps of gradients (default: adam for openes, clipup for pgpe)."""
+    learning_rate: float | None = dataclasses.field(default=None, metadata=of_strategies("openes", "pgpe"))
+    """openes, pgpe: the optimizer's step size, Adam's for each parameter, ClipUp's for all together (in units of C's
+    weights; default: sigma / 10, and sigma sqrt(parameters) / 30)."""
+    momentum: float | None = dataclasses.field(default=None, metadata=of_strategies("openes", "pgpe"))
+    """openes, pgpe: the optimizer's momentum, Adam's beta_1 (fraction below 1; default: 0.9)."""
+    weight_decay: float | None = dataclasses.field(default=None, metadata=of_strategies("openes", "pgpe"))
+    """openes, pgpe: share of the mean that a generation takes off it, in learning rates (0 to 1; default: 0)."""
+    sigma_decay: float | None = dataclasses.field(default=None, metadata=of_strategies("openes", "ga"))
+    """openes, ga: what sigma is multiplied by after each generation (above 0, at most 1; default: 1, it stays)."""
+    elite_share: float | None = dataclasses.field(default=None, metadata=of_strategies("ga"))
+    """ga: share of the candidates that become parents (above 0, at most 1; default: 0.1)."""
+    restarts: int | None = dataclasses.field(default=None, metadata=of_strategies("cma", "sep-cma"))
+    """cma, sep-cma: how often to begin again, with twice the candidates, when pycma says that the search has ended (0 to
+    10; default: 0)."""
     init: str | None = None
     """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
     stop_at: float | None = dataclasses.field(default=None, metadata=changeable())

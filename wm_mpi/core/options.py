@@ -55,6 +55,11 @@ def changeable() -> Any:
     return {"changeable": True}
 
 
+def of_strategies(*names: str) -> Any:
+    """Metadata of a field that is an option of these strategies of ``es`` alone; None leaves the choice to the strategy."""
+    return {"strategies": names}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
     """What all commands share."""

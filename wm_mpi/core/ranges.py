@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from wm_mpi.core.config import RnnConfig, TemperaturesConfig, WatchConfig
+from wm_mpi.core.config import EsConfig, RnnConfig, TemperaturesConfig, WatchConfig
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.options import Command, flag
 
@@ -21,12 +21,12 @@ def check(config: Command) -> None:
              "eval_episodes": 1, "test_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0,
              "steps_per_epoch": 1, "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1,
              "buffer_frames": 1, "kl_tolerance": 0, "exploration": 0, "films": 0, "hidden": 1, "latents": 1, "bar_weight": 0,
-             "longest_held": 1}
+             "longest_held": 1, "momentum": 0, "weight_decay": 0, "restarts": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         if value is not None and value < bound:
             raise UserError(f"{flag(name)} is {value}, but must be at least {bound}")
-    for name, bound in {"seed": 2**32 - 1, "serve": 2**16 - 1}.items():
+    for name, bound in {"seed": 2**32 - 1, "serve": 2**16 - 1, "weight_decay": 1, "restarts": 10}.items():
         value = getattr(config, name, None)
         if value is not None and value > bound:
             raise UserError(f"{flag(name)} is {value}, but must be at most {bound}")
@@ -36,7 +36,8 @@ def check(config: Command) -> None:
         if value == "":
             raise UserError(f"{flag(name)} is empty: give it a name, or leave it out")
     for name, most, within in (*((name, math.inf, "finite") for name in POSITIVE), ("mix_share", 1.0, "below 1"),
-                               ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1")):
+                               ("validation", 1.0, "below 1"), ("lap_complete_percent", 1.0, "at most 1"),
+                               ("sigma_decay", 1.0, "at most 1"), ("elite_share", 1.0, "at most 1")):
         value = getattr(config, name, None)
         allowed = value is None or 0 < value < most or (value == most and within == "at most 1")
         if not allowed:
@@ -47,6 +48,8 @@ def check(config: Command) -> None:
                         "its version, such as LunarLander-v3, or package.module:Class")
     if config.quiet and config.verbose:
         raise UserError("--quiet and --verbose cannot both be had: give one of them")
+    if isinstance(config, EsConfig):
+        check_strategy(config)
     if isinstance(config, WatchConfig):
         check_proxy(config)
     if isinstance(config, TemperaturesConfig):
@@ -57,8 +60,27 @@ def check(config: Command) -> None:
 
 POSITIVE = ("sigma", "learning_rate", "last_learning_rate", "temperature", "seconds")
 """Options that must be above 0."""
+PAIRED = ("openes", "pgpe")
+"""Strategies whose candidates are pairs."""
 BUILT_IN = ("fast", "gymnasium", "gym", "doom", "dream", "toy")
 """Games that --env names without more ado; ``fast`` is what carracing is recorded as."""
+
+
+def check_strategy(config: EsConfig) -> None:
+    """Refuse options of other strategies than the one that is chosen, and what that one cannot do.
+
+    Raises:
+        UserError: names the flag, the value and what is wanted.
+    """
+    for each in dataclasses.fields(config):
+        takers = each.metadata.get("strategies", (config.strategy,))
+        if config.strategy not in takers and getattr(config, each.name) is not None:
+            raise UserError(f"{flag(each.name)} is for --strategy {' or '.join(takers)}, not for "
+                            f"{config.strategy}: leave it out")
+    if config.strategy in PAIRED and config.popsize % 2:
+        raise UserError(f"--popsize is {config.popsize}, but must be even: {config.strategy} plays antithetic pairs")
+    if config.momentum is not None and config.momentum >= 1:
+        raise UserError(f"--momentum is {config.momentum}, but must be below 1")
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:

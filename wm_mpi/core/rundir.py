@@ -18,6 +18,8 @@ FLOCK = "hhqqi"
 """Linux's ``struct flock`` on 64-bit machines: type, whence, start, length, process."""
 KEPT_CHECKPOINTS = 2
 """Checkpoints: the newest, and one to fall back on if that is damaged."""
+LATER: dict[str, Any] = {"strategy": "cma"}
+"""Options that came later, and what runs from before did."""
 LOCK_SECONDS = 5.0
 """How long a start waits for the lock of a command that is just ending (seconds)."""
 
@@ -122,6 +124,7 @@ class RunDir:
 
 
 def _same(path: Path, old: dict[str, Any], new: dict[str, Any], changeable: frozenset[str]) -> None:
+    old = {**{name: value for name, value in LATER.items() if name in new}, **old}
     different = [f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
                  for name in sorted(old.keys() | new.keys())
                  if name not in changeable and old.get(name) != new.get(name)]

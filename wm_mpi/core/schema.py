@@ -47,6 +47,7 @@ class Settings(TypedDict):
     eval_episodes: int
     deterministic: bool
     seed: int
+    strategy: NotRequired[str]
     hidden: NotRequired[int | None]
     temperature: NotRequired[float | None]
     stop_at: NotRequired[float | None]

@@ -22,7 +22,8 @@ from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.data.arrays import save_arrays
 from wm_mpi.evolution.means import keep_mean
-from wm_mpi.evolution.strategy import Strategy, read_pickle
+from wm_mpi.evolution.strategies.base import Strategy
+from wm_mpi.evolution.strategies.cma import read_pickle
 from wm_mpi.pool import Outcome
 from wm_mpi.rollout.worker import Played
 
@@ -86,8 +87,8 @@ class Generation:
     return_min: float
     return_std: float
     sigma: float
-    condition: float
-    """The condition number of the covariance."""
+    condition: float | None
+    """The condition number of the covariance; None, and not in the file, for strategies without one."""
     seconds: float
     frames_per_second: float
     busy_share: float
@@ -170,8 +171,9 @@ class RunState:
         self._seconds: deque[float] = deque(maxlen=10)
 
     @classmethod
-    def resume(cls, run: RunDir, new: Callable[[], Strategy], about: dict[str, Any]) -> tuple["RunState", Strategy]:
-        """Take up the newest whole checkpoint, or begin with ``new()``; says what it does.
+    def resume(cls, run: RunDir, new: Callable[[], Strategy], load: Callable[[bytes], Strategy],
+               about: dict[str, Any]) -> tuple["RunState", Strategy]:
+        """Take up the newest whole checkpoint with ``load``, or begin with ``new()``; says what it does.
 
         ``about`` (environment, rules) is recorded with the champion.
         """
@@ -181,7 +183,7 @@ class RunState:
                 log.warning(f"{path} is damaged, its hash does not match: falling back to the checkpoint before")
                 path.unlink()
                 continue
-            saved, strategy = _unpack(path, data)
+            saved, strategy = _unpack(path, data, load)
             state = cls(run, saved, about)
             log.info(f"resuming {run.path} after generation {strategy.generation}")
             break
@@ -241,7 +243,7 @@ class RunState:
         self._seconds.append(generation.seconds)
         saved.episodes_total += generation.episodes
         if fitness.max() > saved.best_return:
-            saved.best_return, saved.best_candidate = float(fitness.max()), candidates[fitness.argmax()]
+            saved.best_return, saved.best_candidate = float(fitness.max()), candidates[fitness.argmax()].copy()
         if generation.eval_mean is not None and generation.eval_mean > saved.best_validation:
             saved.best_validation = generation.eval_mean
             saved.champion, saved.champion_generation = strategy.mean, generation.generation
@@ -285,10 +287,10 @@ def _pack(saved: _Saved, strategy: Strategy) -> bytes:
     return hashlib.sha256(payload).digest() + payload
 
 
-def _unpack(path: Path, data: bytes) -> tuple[_Saved, Strategy]:
+def _unpack(path: Path, data: bytes, load: Callable[[bytes], Strategy]) -> tuple[_Saved, Strategy]:
     try:
         saved, strategy = read_pickle(data[32:])
-        return _Saved(**saved), Strategy.loads(strategy)
+        return _Saved(**saved), load(strategy)
     except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError) as error:
         raise UserError(f"{path} is whole, but these versions of the packages cannot read it ({error}): go on with the "
                         "versions that environment.json of the run names, if you trust who made it") from None

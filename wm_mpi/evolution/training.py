@@ -21,7 +21,7 @@ from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import DREAM, EnvSpec, game_of
 from wm_mpi.evolution.loggers import open_loggers
 from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished, lived
-from wm_mpi.evolution.strategy import Strategy
+from wm_mpi.evolution.strategies import begin_strategy, load_strategy
 from wm_mpi.pool import Pool
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
 from wm_mpi.world.manifest import frame_of, played_in
@@ -54,7 +54,7 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
     if not run.checkpoint_files() and config.init is not None and Path(config.init).is_dir():
         write_text(run.earlier, "".join(f"{json.dumps(row)}\n" for row in lived(RunDir(config.init))))
     state, strategy = RunState.resume(
-        run, lambda: Strategy(begin(config, spec, manifest), config.popsize, config.sigma, config.seed),
+        run, lambda: begin_strategy(config, begin(config, spec, manifest)), lambda data: load_strategy(config, data),
         spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     rows = read_jsonl(run.metrics, Row)
@@ -66,8 +66,8 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
             began = time.perf_counter()
             generation = strategy.generation + 1
             candidates = strategy.ask()
-            batch = play(candidates, training_tasks(config, generation), generation, Stream.TRAINING)
-            returns = np.array([each.total for each in batch.played]).reshape(config.popsize, config.episodes)
+            batch = play(candidates, training_tasks(config, generation, len(candidates)), generation, Stream.TRAINING)
+            returns = np.array([each.total for each in batch.played]).reshape(len(candidates), config.episodes)
             strategy.tell(returns.mean(axis=1))
             validation = None
             if generation % config.eval_every == 0:
@@ -103,10 +103,10 @@ def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDA
     return arrays["parameters"]
 
 
-def training_tasks(config: EsConfig, generation: int) -> list[Task]:
+def training_tasks(config: EsConfig, generation: int, candidates: int) -> list[Task]:
     """All (candidate, episode) pairs; candidates share the generation's tracks."""
     return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode), config.stuck_frames or 0)
-            for candidate in range(config.popsize) for episode in range(config.episodes)]
+            for candidate in range(candidates) for episode in range(config.episodes)]
 
 
 def validation_tasks(config: EsConfig) -> list[Task]:

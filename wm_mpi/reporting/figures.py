@@ -19,7 +19,7 @@ ACTIVE = 0.01
 
 
 def search(data: RunData) -> list[Figure]:
-    """The step size and the condition number of CMA-ES's covariance over generations, where it was recorded."""
+    """The step size and the condition number of the covariance over generations, where they were recorded."""
     found: list[Figure] = []
     kind: Kind = "line" if len(data.rows) < LONG else "thin"
     names: tuple[tuple[str, str, str, bool], ...] = (

@@ -8,6 +8,7 @@ from wm_mpi.core.schema import Champion, Evaluation, Generation, Manifest, Setti
 from wm_mpi.core.terminal import quoted
 from wm_mpi.envs import DREAM, GAMES, family, told_of
 from wm_mpi.evolution.scores import interval_in_words
+from wm_mpi.evolution.strategies import title_of
 from wm_mpi.world.manifest import played_in
 
 ROOTED = re.compile(r"(?<![\w.~/])(?:/[^\s/:,;'\"()]+){2,}/?")
@@ -54,8 +55,8 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], own: i
             "what V sees": shown_of(game, data),
             "frames for V and M": f"{data['env_id']}, policy {unrooted(data.get('policy', ''))}, seed {data.get('seed')}",
             **({"where C was trained": dreamt_at(settings)} if settings["env"] == DREAM else {}),
-            "C": f"CMA-ES, popsize {settings['popsize']}, {settings['episodes']} episodes per candidate of at most "
-                 f"{settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "
+            "C": f"{title_of(settings)}, popsize {settings['popsize']}, {settings['episodes']} episodes per candidate of at "
+                 f"most {settings['max_frames']} frames, sigma {settings['sigma']:g}, z {'= mu' if mode else 'sampled'}, "
                  f"seed {settings['seed']}",
             "generations": f"{own:,}; the champion is of generation {champion['generation']:,}",
             **({} if own == len(rows) else {"it began with a run of": began_with(rows[-own - 1])}),

@@ -9,6 +9,7 @@ from wm_mpi.core.terminal import shown
 from wm_mpi.core.words import counted, percent, plural
 from wm_mpi.envs import DREAM
 from wm_mpi.evolution.scores import interval_in_words
+from wm_mpi.evolution.strategies import title_of
 from wm_mpi.reporting.run_data import RunData
 
 
@@ -24,7 +25,7 @@ def headline(data: RunData) -> str:
     config = data.config
     done = data.rows[-1]["generation"] if data.rows else 0
     state = "finished" if data.complete else "exported" if data.exported else "not finished: in progress, or stopped"
-    return (f"{played(data)}: CMA-ES with {counted(config['popsize'], 'candidate')} of "
+    return (f"{played(data)}: {title_of(config)} with {counted(config['popsize'], 'candidate')} of "
             f"{counted(config['episodes'], 'episode')} each, {done:,} of {counted(config['generations'], 'generation')} "
             f"({state})")
 

@@ -146,7 +146,7 @@ class Followed:
         return {
             "state": "training" if busy and not done else "finished" if done else "stopped",
             "generation": generation, "generations": generations,
-            "playing": {"episodes": played, "of": settings["popsize"] * settings["episodes"]}
+            "playing": {"episodes": played, "of": self._episodes(last)}
             if busy and not done and playing == generation + 1 else None,
             "mean": _number(last.get("return_mean")), "validation": self._best if math.isfinite(self._best) else None,
             "frames": (_number(last.get("frames_total")) or 0.0) + self._before["frames_total"],
@@ -158,6 +158,10 @@ class Followed:
             "game": settings["env"], "world": _words(settings["world"] and Path(settings["world"]).name),
             "temperature": settings.get("temperature"), "seed": settings["seed"],
             "kept": len(kept_generations(self.run)), "changed": self._changed()}
+
+    def _episodes(self, last: Mapping[str, Any]) -> int:
+        """How many a generation has, judging by the last one: a search that has begun again has more candidates."""
+        return max(self._settings["popsize"] * self._settings["episodes"], int(_number(last.get("episodes")) or 0))
 
     @property
     def compared(self) -> bool:
