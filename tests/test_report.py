@@ -22,6 +22,7 @@ from PIL import Image
 
 from wm_mpi.core.config import EsConfig
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.seeding import track_seed
 from wm_mpi.core.shipped import found
 from wm_mpi.envs import settled
 from wm_mpi.evolution.published import published
@@ -38,6 +39,7 @@ from wm_mpi.reporting.run_data import read_run
 from wm_mpi.reporting.summary import glance, headline, why_they_differ
 from wm_mpi.reporting.svg import draw
 from wm_mpi.reporting.tables import evaluations
+from wm_mpi.viewer.drive import Drive
 
 HEAVIEST = 10e6
 """Of any report (bytes)."""
@@ -624,3 +626,9 @@ def test_a_page_in_use(car: Path, long: Path, axe: str, tmp_path: Path) -> None:
         curves = page.run("[...document.querySelectorAll('.chart svg path.thin')].map((one) => one.getBBox().width)")
         assert len(curves) > 5 and min(curves) > 0, "curves need no script"
         assert page.complaints == []
+
+
+def test_an_episode_that_is_shorter_than_its_opening(pipeline: Path) -> None:
+    car = Drive(str(pipeline / "world"), np.zeros(867), max_frames=20)
+    assert "from frame 0 on" in footage.understanding(car, track_seed(0, 1), 60).caption
+    assert "from frame 8 on" in footage.understanding(car, track_seed(0, 1), 8).caption

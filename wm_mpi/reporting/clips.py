@@ -226,8 +226,10 @@ def strip(car: Session, seed: EpisodeSeed, first: int) -> list[Sight]:
 
 
 def understanding(car: Session, seed: EpisodeSeed, first: int) -> Strip:
-    """Frames above V's reconstructions above M's predictions."""
+    """Frames above V's reconstructions above M's predictions, from frame ``first`` on where an episode is longer than that."""
     moments = strip(car, seed, first)
+    if not moments:
+        first, moments = 0, strip(car, seed, 0)
     rows = [row_of([getattr(sight, name) for sight in moments]) for name in ("seen", "reconstructed", "predicted")]
     return Strip(png(column_of(rows)), f"{counted(len(moments), 'moment')} in three rows.",
                  f"Every {APART}th frame of the first test {car.show.look.episode}, from frame {first} on: seen (above), "
