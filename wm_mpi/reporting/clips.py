@@ -226,7 +226,7 @@ def strip(car: Session, seed: EpisodeSeed, first: int) -> list[Sight]:
 
 
 def understanding(car: Session, seed: EpisodeSeed, first: int) -> Strip:
-    """Frames above V's reconstructions above M's predictions, from frame ``first`` on where an episode is longer than that."""
+    """Frames above V's reconstructions above M's predictions, from frame ``first`` on where an episode is that long."""
     moments = strip(car, seed, first)
     if not moments:
         first, moments = 0, strip(car, seed, 0)
