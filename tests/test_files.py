@@ -133,7 +133,7 @@ def test_a_journal_of_something_else(line: str, tmp_path: Path) -> None:
     (tmp_path / "episodes.jsonl").write_text(line + "\n")
     (tmp_path / "checkpoint").mkdir()
     with pytest.raises(UserError, match="episodes.jsonl line 1 is of another version, or damaged"):
-        RunState.resume(RunDir(tmp_path), lambda: None, {})  # type: ignore[arg-type,return-value]
+        RunState.resume(RunDir(tmp_path), lambda: None, lambda _: None, {})  # type: ignore[arg-type,return-value]
 
 
 # --- HDF5 -------------------------------------------------------------------------------------------------------------
