@@ -41,10 +41,6 @@ def driven(run: Path) -> None:
     load_trained(str(run), env=None, world=None, max_frames=10, lap_complete_percent=None, deterministic=None)
 
 
-def resumed(run: Path) -> None:
-    RunState.resume(RunDir(run), lambda: pytest.fail("a new run was begun"), {})
-
-
 TEXTS = {"config.json": (schema.Settings, driven), "manifest.json": (schema.Manifest, told),
          "metrics.jsonl": (schema.Generation, told), "evaluations.jsonl": (schema.Evaluation, told),
          "environment.json": (schema.Environment, told)}

@@ -186,6 +186,7 @@ def test_a_run_that_is_damaged_is_no_ones_trouble(tmp_path: Path) -> None:
     assert summary(runs, "odd")["lost"] == ["rank 1 on a"]
 
 
+@pytest.mark.alone
 def test_fifty_runs_are_listed_in_two_seconds(tmp_path: Path) -> None:
     lines = "".join(f"{json.dumps(row(each))}\n" for each in range(1, 1801))
     for number in range(50):

@@ -33,6 +33,8 @@ COLUMNS = ("generation", "frames_total", "hours", "return_mean", "return_best", 
 """What a page is told of each generation: fields of metrics.jsonl, and the ``hours`` that all so far took."""
 COUNTED_ON = ("generation", "frames_total", "core_hours")
 """Columns that count on from the runs that a run began with."""
+READ = tuple({*COLUMNS, *COUNTED_ON, "seconds"} - {"hours"})
+"""The fields of metrics.jsonl that all this takes."""
 FRESH_SECONDS = 0.5
 """How old an answer may be that several visitors share (seconds)."""
 SEARCH_SECONDS, SEARCH_SHARE = 2.0, 0.01
@@ -123,7 +125,7 @@ class Followed:
                 self._playing = generation, (self._playing[1] if generation == self._playing[0] else 0) + 1
 
     def _add(self, row: Mapping[str, Any]) -> None:
-        numbers = {name: _number(row.get(name)) for name in {*COLUMNS, *COUNTED_ON, "seconds"}}
+        numbers = {name: _number(row.get(name)) for name in READ}
         seconds = numbers["seconds"] or 0.0
         self._hours += seconds / 3600
         self._seconds.append(seconds)
@@ -176,8 +178,11 @@ class Followed:
 
 def _number(value: Any) -> float | None:
     """A finite number, or None."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if fits else None
+    if value.__class__ is not float:
+        if value.__class__ is not int:  # a bool is none
+            return None
+        value = float(value)
+    return value if -math.inf < value < math.inf else None
 
 
 def _words(value: Any) -> str:
