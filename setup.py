@@ -1,5 +1,7 @@
 """Package metadata. Tool configuration is in pyproject.toml, tested versions in constraints.txt."""
 
+import os
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -21,15 +23,32 @@ EXTRAS = {
     # what a few tests would skip without; 2 GB with PyPI's torch
 }
 
+REPOSITORY = os.environ.get("WM_MPI_REPOSITORY", "").rstrip("/")
+"""Where a release's source is to be seen, such as https://example.org/us/wm_mpi: what README links to is there."""
+
+
+def description() -> str:
+    """README; for a release with links and pictures that lead to the repository from wherever it is shown, PyPI for one."""
+    readme = (HERE / "README.md").read_text(encoding="utf-8")
+    if not REPOSITORY:
+        return readme
+
+    def absolute(found: re.Match[str]) -> str:
+        mark, text, path = found.groups()
+        return f"{mark}{text}({REPOSITORY}/{'raw' if mark else 'blob'}/HEAD/{path})"
+
+    return re.sub(r"(!?)(\[[^\]]*\])\((?!https?://|#)([^)]+)\)", absolute, readme)
+
+
 setup(
     name="wm_mpi",
     version=VERSION,
     description="World Models (Ha and Schmidhuber, 2018) trained over MPI with CMA-ES",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
     license="MIT",
     author="The wm_mpi developers",
-    project_urls={"The paper": "https://worldmodels.github.io"},
+    project_urls={"The paper": "https://worldmodels.github.io", **({"Source": REPOSITORY} if REPOSITORY else {})},
     keywords=["world models", "evolution strategies", "CMA-ES", "MPI", "CarRacing", "ViZDoom", "reinforcement learning"],
     classifiers=[
         "Development Status :: 4 - Beta", "Environment :: Console", "Intended Audience :: Science/Research",

@@ -1,6 +1,9 @@
 """The documentation holds together: every link leads somewhere, and the index and the pages know one another."""
 
+import os
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -103,3 +106,16 @@ def test_the_design_says_where_things_are_decided() -> None:
 def prose_with_code(page: str) -> str:
     """A page as it is."""
     return (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_readme_leads_to_the_repository_wherever_it_is_shown() -> None:
+    """What PyPI shows of a release: every link and picture is an address, and of a file that there is."""
+    home = "https://example.org/us/wm_mpi"
+    shown = subprocess.run([sys.executable, "setup.py", "-q", "--long-description"], cwd=ROOT, check=True, text=True,
+                           capture_output=True, env={**os.environ, "WM_MPI_REPOSITORY": f"{home}/"}).stdout
+    found = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", shown)
+    ours = [(picture, address.removeprefix(home)) for picture, address in found if address.startswith(home)]
+    assert len(ours) > 10 and all(address.startswith(("https://", "#")) for _, address in found)
+    for picture, address in ours:
+        kind, path = ("/raw/HEAD/" if picture else "/blob/HEAD/"), address.partition("#")[0]
+        assert path.startswith(kind) and (ROOT / path.removeprefix(kind)).exists(), address
