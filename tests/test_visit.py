@@ -295,11 +295,10 @@ def press_everything(page: Page) -> int:
         if not page.run(f"(() => {{ const it = document.querySelector({control!r}); "
                         "return Boolean(it && it.getClientRects().length && !it.disabled && !it.matches('a')); })()"):
             continue
-        x, y = page.middle(control)
-        assert page.run(f"(() => {{ const it = document.querySelector({control!r}); "
-                        f"const top = document.elementFromPoint({x}, {y}); "
-                        "return it.contains(top) || top.closest('label')?.contains(it); })()"), (
-            f"{page.run(f'document.querySelector({control!r}).outerHTML')} is covered at {x}, {y}")
+        page.until(f"(() => {{ const it = document.querySelector({control!r}); it.scrollIntoView({{block: 'center'}}); "
+                   "const box = it.getBoundingClientRect(); "
+                   "const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2); "
+                   "return Boolean(top && (it.contains(top) || top.closest('label')?.contains(it))); })()", 5)
         page.click(control)
         pressed += 1
     return pressed
