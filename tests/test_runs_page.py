@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 import urllib.error
 import urllib.parse
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import NPM, Browser, Page
+from browser import NPM, Browser, Page, answering
 from conftest import ENVIRONMENT, ROOT, succeed
 from test_serve import ToySource, visit
 
@@ -247,13 +246,8 @@ def test_a_visitor_chooses_a_generation() -> None:
 def listening(source: Any, runs: Runs | None, prefix: str = "/") -> Iterator[int]:
     """The port of a server."""
     server = serving.open_server(Sources(source, runs, lambda path: ToySource()), 0, "127.0.0.1", prefix=prefix)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.socket.getsockname()[1]
-    finally:
-        server.shutdown()
-        thread.join(20)
+    with answering(server) as port:
+        yield port
 
 
 def get(port: int, path: str) -> tuple[int, Any]:

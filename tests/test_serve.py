@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from browser import Browser, Page
+from browser import Browser, Page, answering
 from conftest import ENVIRONMENT, ROOT, Watching, command, once, refuse, succeed
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -174,13 +174,10 @@ def listening(source: ToySource, port: int = 0) -> Iterator[int]:
     Toy.alive.clear()
     gc.freeze()  # or each collection of cars() would keep server and visitors waiting for what other tests left behind
     server = serving.open_server(Sources(source, None), port, "127.0.0.1")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     try:
-        yield server.socket.getsockname()[1]
+        with answering(server) as port:
+            yield port
     finally:
-        server.shutdown()
-        thread.join(20)
         gc.unfreeze()
 
 

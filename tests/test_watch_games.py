@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import av
 import gymnasium
 import numpy as np
 import pytest
-from browser import browser
+from browser import answering, browser
 from conftest import Watching, once, succeed
 from gymnasium import spaces
 from PIL import Image
@@ -275,13 +274,8 @@ def served(run: Path) -> Iterator[int]:
     """A server of a run's page; gives its port."""
     trained = load_trained(str(run), env=None, world=None, max_frames=None, lap_complete_percent=None, deterministic=None)
     server = open_server(Sources(RunSource(trained), None), 0, "127.0.0.1")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.socket.getsockname()[1]
-    finally:
-        server.shutdown()
-        thread.join(20)
+    with answering(server) as port:
+        yield port
 
 
 @contextlib.contextmanager

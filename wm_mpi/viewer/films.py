@@ -67,7 +67,7 @@ class Film:
 
 
 def webm(pictures: Iterable[npt.NDArray[np.uint8]], size: tuple[int, int], fps: Fraction) -> bytes:
-    """A film in VP9, which Chromium, Firefox and Safari play by themselves. H.264 is no smaller, and there are builds of
+    """A film in VP9, which Chromium and Firefox play by themselves. H.264 is no smaller, and there are builds of
     Chromium, and Firefoxes on Linux, without a decoder for it.
 
     Args:

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.evolution.strategies.base import State
 from wm_mpi.evolution.strategies.noise import pairs, weighted
 from wm_mpi.evolution.strategies.openes import OpenEs
 from wm_mpi.evolution.strategies.ranks import centred_ranks
+from wm_mpi.evolution.strategies.widths import Separable
 
 
-class Pgpe(OpenEs):
+class Pgpe(Separable, OpenEs):
     """As OpenAI's, but the Gaussian has a width for each parameter, which climb the gradient as well."""
 
     title = "PGPE"
@@ -23,16 +23,6 @@ class Pgpe(OpenEs):
         """See ``OpenEs``, but for its ``sigma_decay``."""
         super().__init__(start, popsize, sigma, seed, **options)
         self._widths = np.full(len(start), sigma)
-
-    @property
-    def sigma(self) -> float:
-        """The root mean square of the parameters' standard deviations."""
-        return float(np.sqrt(np.mean(self._widths**2)))
-
-    @property
-    def condition(self) -> float:
-        """The squared ratio of the largest standard deviation to the smallest."""
-        return float((self._widths.max() / self._widths.min()) ** 2)
 
     def ask(self) -> npt.NDArray[np.float64]:
         """See ``Strategy``; candidates number i and N/2 + i are a pair."""
@@ -47,12 +37,3 @@ class Pgpe(OpenEs):
         gradient = self._widths * (weighted(both, [row * row for row in rows]) - both.sum()) / len(rows)
         self._widths = self._widths + np.clip(self.RATE * gradient, -self.MOST * self._widths, self.MOST * self._widths)
         self.generation += 1
-
-    def state(self) -> State:
-        """Mean, widths and what the optimizer remembers."""
-        return {**super().state(), "widths": self._widths}
-
-    def restore(self, state: State) -> None:
-        """Go on from a ``state``."""
-        super().restore(state)
-        self._widths = state["widths"]

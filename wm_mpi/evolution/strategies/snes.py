@@ -3,11 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.evolution.strategies.base import ArrayStrategy, State
 from wm_mpi.evolution.strategies.ranks import best_first
+from wm_mpi.evolution.strategies.widths import Separable
 
 
-class Snes(ArrayStrategy):
+class Snes(Separable):
     """A Gaussian with a width for each parameter; mean and widths follow the natural gradient of the expected utility."""
 
     title = "SNES"
@@ -20,16 +20,6 @@ class Snes(ArrayStrategy):
         useful = np.maximum(0, np.log(popsize / 2 + 1) - np.log(np.arange(1, popsize + 1)))
         self._utilities = useful / useful.sum() - 1 / popsize
 
-    @property
-    def sigma(self) -> float:
-        """The root mean square of the parameters' standard deviations."""
-        return float(np.sqrt(np.mean(self._widths**2)))
-
-    @property
-    def condition(self) -> float:
-        """The squared ratio of the largest standard deviation to the smallest."""
-        return float((self._widths.max() / self._widths.min()) ** 2)
-
     def ask(self) -> npt.NDArray[np.float64]:
         """See ``Strategy``."""
         self._noise = self.generator().standard_normal((self._popsize, len(self._mean)))
@@ -41,12 +31,3 @@ class Snes(ArrayStrategy):
         self._mean = self._mean + self._widths * (self._utilities @ noise)
         self._widths = self._widths * np.exp(self._rate / 2 * (self._utilities @ (noise**2 - 1)))
         self.generation += 1
-
-    def state(self) -> State:
-        """Mean and widths."""
-        return {**super().state(), "widths": self._widths}
-
-    def restore(self, state: State) -> None:
-        """Go on from a ``state``."""
-        super().restore(state)
-        self._widths = state["widths"]

@@ -117,10 +117,9 @@ function fill(row, run, watched) {
   box.disabled = place < 0 && chosen.length >= MOST;
   head.querySelector(".swatch").style.background = place < 0 ? "" : colour(place);
   row.className = run.state;
-  const told = { training: "training", finished: "finished", stopped: "stopped" }[run.state];
-  if (state.textContent !== told) {
+  if (state.textContent !== run.state) {
     const badge = Object.assign(document.createElement("span"), { className: "state" });
-    badge.append(document.createElement("i"), told);
+    badge.append(document.createElement("i"), run.state);
     state.replaceChildren(badge);
   }
   const now = run.playing ? run.playing.episodes / run.playing.of : 0;
@@ -198,6 +197,7 @@ function draw() {
   const key = JSON.stringify([shown, axis, theme.matches, withPaper]);
   if (key !== drawn) {
     drawn = key;
+    sized.disconnect();
     charts.forEach(({ plot }) => plot.destroy());
     zoom(false);
     charts = CHARTS.map((chart) => begin(chart, shown, withPaper));
