@@ -119,7 +119,7 @@ def test_a_run_as_it_grows(tmp_path: Path) -> None:
     assert stands["core_hours"] == pytest.approx(0.1) and stands["left"] is None and stands["world"] == "mine"
     (run / "new").write_text("".join(f"{json.dumps(row(each))}\n" for each in (1, 2)))
     (run / "new").replace(run / "metrics.jsonl")  # as a resume from an older checkpoint does
-    again = runs.told({"mine": (curve["edition"], 5)})["curves"]["mine"]
+    again = runs.told({"mine": (curve["edition"], 2)})["curves"]["mine"]
     assert again["edition"] != curve["edition"] and again["from"] == 0 and len(again["rows"]) == 2
     add(run, *(row(each) for each in range(3, 21)))
     assert summary(runs, "mine")["state"] == "finished"
