@@ -251,26 +251,41 @@ def test_every_new_control(chromium: Browser, served: Served, tmp_path: Path) ->
     page.call("Page.close")
 
 
+STEPS = """(async () => {
+  const shown = () => document.querySelector('#frame').textContent;
+  for (let count = 0; count < %d; count++) {
+    const before = shown();
+    document.querySelector('#step').click();
+    while (shown() === before) await new Promise(requestAnimationFrame);
+  }
+  return Number(shown());
+})()"""
+
+
 def test_an_offer_to_go_back(chromium: Browser, part: Part) -> None:
+    """Paused, frame by frame: where the car is then does not depend on how fast this machine is."""
     from test_runs_page import listening
     trained = load_trained(found("carracing"), env=None, world=None, max_frames=None, lap_complete_percent=None,
                            deterministic=None)
     page = chromium.page()
-    page.prefer(reduced_motion="no-preference")
+    page.prefer(reduced_motion="reduce")  # which begins paused
     with listening(RunSource(trained), None) as port:
-        page.open(f"http://127.0.0.1:{port}/?track=3&speed=4")
+        page.open(f"http://127.0.0.1:{port}/?track=3")
+        page.until("document.querySelector('#tiles').textContent.includes('/')")
+        begun = page.run("Number(document.querySelector('#frame').textContent)")
         page.click("[data-driver=visitor]")
         page.run("document.querySelector('#road').focus()")
         for key in ("ArrowRight", "ArrowUp"):
             page.key(key, True)
-        page.until("Number(document.querySelector('#frame').textContent) > 300", 60)
+        assert page.run(STEPS % 150) == begun + 150
         assert not shows(page, "#offer")
         for key in ("ArrowRight", "ArrowUp"):
             page.key(key, False)
         page.click("[data-driver=champion]")
-        page.until("!document.querySelector('#offer').hidden")
+        assert page.run(STEPS % 1) == begun + 151
+        assert shows(page, "#offer")
         page.click("#back")
-        page.until("document.querySelector('#offer').hidden && Number(document.querySelector('#frame').textContent) < 300")
+        page.until("document.querySelector('#offer').hidden && Number(document.querySelector('#frame').textContent) < 100")
     page.call("Page.close")
 
 
