@@ -71,7 +71,7 @@ class Page:
         assert "exceptionDetails" not in done, f"{script}: {done['exceptionDetails']}"
         return done["result"].get("value")
 
-    def until(self, script: str, seconds: float = 20) -> Any:
+    def until(self, script: str, seconds: float = 60) -> Any:
         """Wait until an expression is true; gives it."""
         end = time.monotonic() + seconds
         while not (value := self.run(script)):

@@ -322,6 +322,7 @@ def three(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.alone
 def test_the_page_of_runs(chromium: Browser, three: Path, tmp_path: Path) -> None:
     """Every control of it."""
     page = chromium.page()

@@ -880,7 +880,7 @@ def test_figures_are_those_of_the_last_picture(chromium: Browser, served: Served
     page.click("#pause")
     still = standing(page)
     page.run(TWO_AT_ONCE)
-    page.until(f"document.querySelector('#frame').textContent === '{still + 2}'", seconds=5)
+    page.until(f"document.querySelector('#frame').textContent === '{still + 2}'")
     page.call("Page.close")
 
 

@@ -212,6 +212,17 @@ def shows(page: Page, selector: str) -> bool:
     return page.run(f"Boolean(document.querySelector({selector!r}).getClientRects().length)")
 
 
+STEPS = """(async () => {
+  const shown = () => document.querySelector('#frame').textContent;
+  for (let count = 0; count < %d; count++) {
+    const before = shown();
+    document.querySelector('#step').click();
+    while (shown() === before) await new Promise(requestAnimationFrame);
+  }
+  return Number(shown());
+})()"""
+
+
 def test_every_new_control(chromium: Browser, served: Served, tmp_path: Path) -> None:
     page = chromium.page()
     page.size(1280, 800)
@@ -238,10 +249,14 @@ def test_every_new_control(chromium: Browser, served: Served, tmp_path: Path) ->
     page.click("#pause")
     page.click("[data-place=road]")
     page.click("[data-driver=visitor]")
+    page.click("#pause")
     page.click("#restart")
     blue = ("[...document.querySelector('#road').getContext('2d').getImageData(250, 280, 100, 60).data]"
             ".filter((light, index) => index % 4 === 2 && light > 180).length")
-    page.until(f"Number(document.querySelector('#frame').textContent) < 20 && {blue} > 40")  # the ghost lies over the car
+    page.until("document.querySelector('#frame').textContent === '0'")
+    assert page.run(STEPS % 15) == 15
+    assert page.run(blue) > 15  # the ghost, a little ahead
+    page.click("#pause")
     page.until("document.querySelector('#banner').textContent.includes('the champion: ')", 60)
     assert page.text("#best") != "–"
     best = page.run("localStorage.getItem('wm_mpi CarRacing 3')")
@@ -249,17 +264,6 @@ def test_every_new_control(chromium: Browser, served: Served, tmp_path: Path) ->
     assert '"frame":100' in best
     assert not page.complaints
     page.call("Page.close")
-
-
-STEPS = """(async () => {
-  const shown = () => document.querySelector('#frame').textContent;
-  for (let count = 0; count < %d; count++) {
-    const before = shown();
-    document.querySelector('#step').click();
-    while (shown() === before) await new Promise(requestAnimationFrame);
-  }
-  return Number(shown());
-})()"""
 
 
 def test_an_offer_to_go_back(chromium: Browser, part: Part) -> None:
