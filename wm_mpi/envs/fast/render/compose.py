@@ -289,16 +289,25 @@ def compose_car(buf: np.ndarray, pixels: np.ndarray, cols: int, box: tuple, runs
 
 
 @njit(cache=True, error_model="numpy")
+def _darken(pixels: np.ndarray, first: int, end: int, inside: int, loss: int) -> None:
+    """Let so much of some pixels' light (1/256) remain."""
+    for at in range(first, end):
+        pixels[at] = _pixel(
+            to_level(_under(pixels[at], 0) * inside, loss),
+            to_level(_under(pixels[at], 8) * inside, loss),
+            to_level(_under(pixels[at], 16) * inside, loss),
+        )
+
+
+@njit(cache=True, error_model="numpy")
 def compose_outside(buf: np.ndarray, pixels: np.ndarray, rows: int, cols: int, runs: tuple, loss: int) -> None:
     """Blacken what lies outside the playing field (its coverage in ``road``)."""
     words, places, _ = runs
     for i in range(_gather(buf, rows, cols, words, places)):
         inside = max(_field(words[i], SHIFT_ROAD), 0)
-        if inside >= UNIT:
-            continue
-        for at in range(places[i], places[i + 1]):
-            pixels[at] = _pixel(
-                to_level(_under(pixels[at], 0) * inside, loss),
-                to_level(_under(pixels[at], 8) * inside, loss),
-                to_level(_under(pixels[at], 16) * inside, loss),
-            )
+        first, end = np.uint64(places[i]), np.uint64(places[i + 1])
+        if inside == 0:
+            for at in range(first, end):
+                pixels[at] = 0
+        elif inside < UNIT:
+            _darken(pixels, first, end, inside, loss)

@@ -44,7 +44,7 @@ W_RED = np.int64(1 << SHIFT_RED)
 BIAS = int(UNIT * (W_GRASS + W_ROAD + W_SHADE1 + W_SHADE2 + W_WHITE + W_RED))
 
 
-BLOCK = 32
+BLOCK = 64
 """Columns that are looked through at once for changes."""
 
 

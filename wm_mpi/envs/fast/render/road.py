@@ -115,6 +115,14 @@ def _end_stretch(
         compose_over(buf, pixels, rows, cols, runs, pal, loss)
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _seen(cam: tuple, reach: float, x: float, y: float) -> bool:
+    """Whether a world point is within ``reach`` of the window (pixels of the 1000x800 picture)."""
+    gx = x * cam[0] - y * cam[1] + cam[2]
+    gy = x * cam[1] + y * cam[0] + cam[3]
+    return -reach < gx < WINDOW_W + reach and WINDOW_H - BAR_TOP - reach < gy < WINDOW_H + reach
+
+
 @njit(cache=True, error_model="numpy")
 def draw_road(
     buf: np.ndarray,
@@ -147,9 +155,10 @@ def draw_road(
     i = 0
     while i < count:
         ax, ay = tile_xy[i, 0, 0], tile_xy[i, 0, 1]
-        gx = ax * cam[0] - ay * cam[1] + cam[2]
-        gy = ax * cam[1] + ay * cam[0] + cam[3]
-        seen = -reach < gx < WINDOW_W + reach and WINDOW_H - BAR_TOP - reach < gy < WINDOW_H + reach
+        seen = _seen(cam, reach, ax, ay)
+        if not (seen or joined):  # most tiles
+            i += 1
+            continue
         if joined and not (seen and tile_xy[i, 3, 0] == wx and tile_xy[i, 3, 1] == wy):
             # Out of sight, or not the neighbour of the tile before.
             _end_stretch(buf, pixels, rows, cols, runs, edge, word, pal, loss, layered)

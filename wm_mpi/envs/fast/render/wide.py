@@ -94,13 +94,13 @@ def divide(typingctx, sums, at, by, out, to):
 
 @intrinsic
 def changes(typingctx, words, at):
-    """Which of the 32 words of the int64 array ``words`` [N], from ``at`` on, are not 0: bit i for word ``at + i``."""
+    """Which of the 64 words of the int64 array ``words`` [N], from ``at`` on, are not 0: bit i for word ``at + i``."""
 
     def codegen(context, builder, sig, args):
         address = _address(context, builder, sig.args[0], args[0], args[1])
-        block = ir.VectorType(ir.IntType(64), 32)
+        block = ir.VectorType(ir.IntType(64), 64)
         loaded = builder.load(builder.bitcast(address, block.as_pointer()), align=8)
         bits = builder.icmp_unsigned("!=", loaded, ir.Constant(block, None))
-        return builder.zext(builder.bitcast(bits, ir.IntType(32)), ir.IntType(64))
+        return builder.bitcast(bits, ir.IntType(64))
 
     return types.uint64(words, types.intp), codegen
