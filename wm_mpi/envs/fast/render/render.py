@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 
 from .car import draw_car
-from .compose import LOSS_64, LOSS_96, LOSS_OTHER, compose_base, fill_palette
+from .colour import LOSS_64, LOSS_96, LOSS_OTHER, fill_palette
+from .compose import compose_base
 from .digits import shrink_rows
 from .hud import clear_bar, draw_indicators, draw_score
 from .road import LAYERED, PLAIN, draw_road

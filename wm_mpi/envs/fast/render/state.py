@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compose import PALETTE, SPARE
+from .colour import PALETTE
+from .compose import SPARE
 from .raster import cover_buffer
 
 
