@@ -23,14 +23,18 @@ from .scene import (
 
 
 @njit(cache=True, error_model="numpy")
+def _body(x: float, y: float, angle: float) -> tuple:
+    """What the parts of a body share: its place, and the cosine and sine of its angle."""
+    return x, y, math.cos(angle), math.sin(angle)
+
+
+@njit(cache=True, error_model="numpy")
 def _add_local_box(
     buf: np.ndarray,
     rows: int,
     cols: int,
     cam: tuple,
-    ox: float,
-    oy: float,
-    angle: float,
+    body: tuple,
     x0: float,
     x1: float,
     y0: float,
@@ -38,9 +42,8 @@ def _add_local_box(
     grow: float,
     w: int,
 ) -> None:
-    """Add the box ``x0..x1, y0..y1`` of a body at ``(ox, oy)`` turned by ``angle``."""
-    c = math.cos(angle)
-    s = math.sin(angle)
+    """Add the box ``x0..x1, y0..y1`` of a body, given as its place and the cosine and sine of its angle."""
+    ox, oy, c, s = body
     # The body's axes on screen, one growth step long.
     ux = (c * cam[0] - s * cam[1]) / cam[6]
     uy = (c * cam[1] + s * cam[0]) / cam[6]
@@ -67,15 +70,11 @@ def _add_wheel(
     rows: int,
     cols: int,
     cam: tuple,
-    ox: float,
-    oy: float,
-    angle: float,
+    body: tuple,
     phase: float,
 ) -> None:
     """Add a tyre and, when it faces up, its grey stripe (``Car.draw``)."""
-    _add_local_box(
-        buf, rows, cols, cam, ox, oy, angle, -WHEEL_W, WHEEL_W, -WHEEL_R, WHEEL_R, GROW_CAR, W_ROAD
-    )
+    _add_local_box(buf, rows, cols, cam, body, -WHEEL_W, WHEEL_W, -WHEEL_R, WHEEL_R, GROW_CAR, W_ROAD)
     s1 = math.sin(phase)
     s2 = math.sin(phase + 1.2)
     if s1 > 0 and s2 > 0:
@@ -87,9 +86,7 @@ def _add_wheel(
     if s2 > 0:
         c2 = 1.0 if c2 > 0 else -1.0
     lo, hi = min(c1, c2) * WHEEL_R, max(c1, c2) * WHEEL_R
-    _add_local_box(
-        buf, rows, cols, cam, ox, oy, angle, -WHEEL_W, WHEEL_W, lo, hi, GROW_CAR, W_SHADE1
-    )
+    _add_local_box(buf, rows, cols, cam, body, -WHEEL_W, WHEEL_W, lo, hi, GROW_CAR, W_SHADE1)
 
 
 @njit(cache=True, error_model="numpy")
@@ -98,13 +95,10 @@ def _add_hull(
     rows: int,
     cols: int,
     cam: tuple,
-    hull_x: float,
-    hull_y: float,
-    hull_angle: float,
+    body: tuple,
 ) -> None:
     """Add the hull's outline, grown outwards as far as Gymnasium's smoothing spreads it."""
-    ca = math.cos(hull_angle)
-    sa = math.sin(hull_angle)
+    hull_x, hull_y, ca, sa = body
     # On screen the hull always points up: the camera turns with it.
     n = HULL.shape[0]
     kx = GROW_CAR * cam[4]
@@ -132,35 +126,30 @@ def _add_hull(
 @njit(cache=True, error_model="numpy")
 def draw_car(
     buf: np.ndarray,
-    out: np.ndarray,
+    pixels: np.ndarray,
     rows: int,
+    cols: int,
+    runs: tuple,
     cam: tuple,
-    hull_x: float,
-    hull_y: float,
-    hull_angle: float,
+    hull: tuple,
     wheels: tuple,
     loss: int,
 ) -> None:
-    """Draw the car over ``out``.
+    """Draw the car over ``pixels``.
 
-    ``wheels`` holds positions float32 ``[4, 2]``, angles float32 ``[4]`` and
-    phases float64 ``[4]`` in Gymnasium's order (two front, two rear).
+    ``hull`` is its place and its angle; ``wheels`` holds positions float32
+    ``[4, 2]``, angles float32 ``[4]`` and phases float64 ``[4]`` in Gymnasium's
+    order (two front, two rear).
     """
-    cols = out.shape[1]
     wheel_xy, wheel_angle, wheel_phase = wheels
     for k in range(4):
-        _add_wheel(
-            buf, rows, cols, cam, wheel_xy[k, 0], wheel_xy[k, 1], wheel_angle[k], wheel_phase[k]
-        )
+        _add_wheel(buf, rows, cols, cam, _body(wheel_xy[k, 0], wheel_xy[k, 1], wheel_angle[k]), wheel_phase[k])
+    body = _body(hull[0], hull[1], hull[2])
     # The hull is painted last and hides a corner of each rear tyre.
     a, b, y0, y1 = REAR_OVERLAP[0], REAR_OVERLAP[1], REAR_OVERLAP[2], REAR_OVERLAP[3]
-    _add_local_box(
-        buf, rows, cols, cam, hull_x, hull_y, hull_angle, a, b, y0, y1, GROW_CAR, -W_ROAD
-    )
-    _add_local_box(
-        buf, rows, cols, cam, hull_x, hull_y, hull_angle, -b, -a, y0, y1, GROW_CAR, -W_ROAD
-    )
-    _add_hull(buf, rows, cols, cam, hull_x, hull_y, hull_angle)
+    _add_local_box(buf, rows, cols, cam, body, a, b, y0, y1, GROW_CAR, -W_ROAD)
+    _add_local_box(buf, rows, cols, cam, body, -b, -a, y0, y1, GROW_CAR, -W_ROAD)
+    _add_hull(buf, rows, cols, cam, body)
     # The car reaches 1.7 x 2.6 units from its centre; some room is left.
     half_w = 2.6 * cam[6]
     half_h = 3.8 * cam[6]
@@ -168,4 +157,4 @@ def draw_car(
     row1 = min(rows, int((600.0 + half_h) * cam[5]) + 2)
     col0 = max(0, int((500.0 - half_w) * cam[4]) - 1)
     col1 = min(cols, int((500.0 + half_w) * cam[4]) + 2)
-    compose_car(buf, out, row0, row1, col0, col1, loss)
+    compose_car(buf, pixels, cols, (row0, row1, col0, col1), runs, loss)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .compose import to_level
+from .colour import to_level
 from .digits import place_glyphs, score_glyphs
 from .scene import BAR_TOP, WINDOW_H, WINDOW_W
 

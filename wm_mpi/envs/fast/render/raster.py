@@ -1,7 +1,8 @@
 """Exact-area polygon rasteriser on packed coverage words.
 
 One int64 per pixel carries six coverages at once (grass, road, two road
-shades, white kerb, red kerb), ten bits each, in units of 1/256 pixel.  An
+shades, white kerb, red kerb), ten bits each, in units of 1/256 pixel, three in
+either half.  An
 edge adds *differences* along its row, as font rasterisers do; a running sum
 along the row then gives the coverages.  Because neighbouring polygons share
 their edges bit for bit and the sums are whole numbers, adjacent road tiles
@@ -24,9 +25,9 @@ FIELD_MASK = (1 << FIELD_BITS) - 1
 SHIFT_GRASS = 0
 SHIFT_ROAD = 10
 SHIFT_SHADE1 = 20
-SHIFT_SHADE2 = 30
-SHIFT_WHITE = 40
-SHIFT_RED = 50
+SHIFT_SHADE2 = 32
+SHIFT_WHITE = 42
+SHIFT_RED = 52
 
 # The weight of each field.  NumPy whole numbers, here and elsewhere, because
 # Numba compiles a function anew for every *Python* constant passed to it.
@@ -43,12 +44,22 @@ W_RED = np.int64(1 << SHIFT_RED)
 BIAS = int(UNIT * (W_GRASS + W_ROAD + W_SHADE1 + W_SHADE2 + W_WHITE + W_RED))
 
 
+BLOCK = 64
+"""Columns that are looked through at once for changes."""
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def stride(cols: int) -> int:
+    """Words per row of a buffer for ``cols`` columns: two more, and a whole number of cache lines."""
+    return (cols + 9) & -8
+
+
 def cover_buffer(height: int, width: int) -> np.ndarray:
-    """Scratch for :func:`add_edge`: int64 ``[height, width + 2]``, all zero.
+    """Scratch for :func:`add_edge`: int64, one row after the other, all zero.
 
     Every composing pass leaves it all zero again.
     """
-    return np.zeros((height, width + 2), np.int64)
+    return np.zeros(height * ((width + 9) & -8) + BLOCK, np.int64)
 
 
 @njit(cache=True, error_model="numpy")
@@ -79,59 +90,63 @@ def add_edge(
     if ia < 0:
         xa -= slope * ia
         ia = 0
-    if ib > bottom:
-        ib = bottom
+    ib = min(ib, bottom)
     row = ia >> 8
+    start = row * stride(cols)
     while ia < ib:
-        nxt = (row + 1) << 8
-        if nxt > ib:
-            nxt = ib
+        row += 1
+        nxt = min(row << 8, ib)
         dy = nxt - ia
         xb = xa + slope * dy
-        if xa < xb:
-            xl, xr = xa, xb
-        else:
-            xl, xr = xb, xa
+        xl = min(xa, xb)
+        xr = max(xa, xb)
         if xr <= 0.0:
-            buf[row, 0] += w * dy
+            buf[np.uint64(start)] += w * dy
         elif xl < cols:
-            cl = int(math.floor(xl))
-            cr = int(xr)
-            if cl == cr:
-                a = int(dy * (cl + 1 - 0.5 * (xl + xr)) + 0.5)
-                buf[row, cl] += w * a
-                buf[row, cl + 1] += w * (dy - a)
-            else:
-                _spread(buf, row, cols, xl, xr, cl, cr, dy, w)
+            _add_row(buf, start, cols, xl, xr, dy, w)
         xa = xb
         ia = nxt
-        row += 1
+        start += stride(cols)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _add_row(buf: np.ndarray, start: int, cols: int, xl: float, xr: float, dy: int, w: int) -> None:
+    """The part of an edge inside one row, between ``xl`` and ``xr``."""
+    cl = int(math.floor(xl))
+    cr = int(xr)
+    if cl == cr:
+        a = int(dy * (cl + 1 - 0.5 * (xl + xr)) + 0.5)
+        at = np.uint64(start + cl)
+        buf[at] += w * a
+        buf[at + np.uint64(1)] += w * (dy - a)
+    else:
+        _spread(buf, start, cols, xl, xr, cl, cr, dy, w)
 
 
 @njit(cache=True, error_model="numpy")
 def _spread(
-    buf: np.ndarray, row: int, cols: int, xl: float, xr: float, cl: int, cr: int, dy: int, w: int
+    buf: np.ndarray, start: int, cols: int, xl: float, xr: float, cl: int, cr: int, dy: int, w: int
 ) -> None:
-    """The part of an edge inside one row, when it crosses several columns."""
+    """The same where it crosses several columns."""
     half = 0.5 * dy / (xr - xl)
     ink = 0.0  # area right of the edge and left of the present column
     if cl < 0:
         cl = 0
         ink = half * xl * xl
     prev = 0
-    last = cr if cr < cols else cols - 1
-    for c in range(cl, last + 1):
-        if c < cr:
-            e = c + 1 - xl
-            area = half * e * e
-            cover = int(area - ink + 0.5)
-            ink = area
-        else:
-            e = xr - xl
-            cover = int(half * e * e - ink + dy * (cr + 1 - xr) + 0.5)
-        buf[row, c] += w * (cover - prev)
+    for c in range(cl, min(cr, cols)):
+        e = c + 1 - xl
+        area = half * e * e
+        cover = int(area - ink + 0.5)
+        ink = area
+        buf[np.uint64(start + c)] += w * (cover - prev)
         prev = cover
-    buf[row, last + 1] += w * (dy - prev)
+    if cr < cols:
+        e = xr - xl
+        cover = int(half * e * e - ink + dy * (cr + 1 - xr) + 0.5)
+        buf[np.uint64(start + cr)] += w * (cover - prev)
+        prev = cover
+    buf[np.uint64(start + min(cr + 1, cols))] += w * (dy - prev)
 
 
 @njit(cache=True, error_model="numpy")

@@ -52,17 +52,16 @@ def _add_kerb(
     py = _py(cam, kerb[2, 0], kerb[2, 1]) + vy
     jx = _px(cam, kerb[3, 0], kerb[3, 1])
     jy = _py(cam, kerb[3, 0], kerb[3, 1])
-    add_edge(buf, rows, cols, ix - ux, iy - uy, jx - vx, jy - vy, w)
+    # A zero-width kerb lies in the middle of the road.
+    strip = -road_word * sign if side != 0.0 else 0
+    add_edge(buf, rows, cols, ix - ux, iy - uy, jx - vx, jy - vy, w + strip)
     add_edge(buf, rows, cols, jx - vx, jy - vy, px, py, w)
     add_edge(buf, rows, cols, px, py, ox, oy, w)
     add_edge(buf, rows, cols, ox, oy, ix - ux, iy - uy, w)
-    if side == 0.0:
-        return  # a zero-width kerb lies in the middle of the road
-    w = -road_word * sign
-    add_edge(buf, rows, cols, ix - ux, iy - uy, jx - vx, jy - vy, w)
-    add_edge(buf, rows, cols, jx - vx, jy - vy, jx + vx, jy + vy, w)
-    add_edge(buf, rows, cols, jx + vx, jy + vy, ix + ux, iy + uy, w)
-    add_edge(buf, rows, cols, ix + ux, iy + uy, ix - ux, iy - uy, w)
+    if strip != 0:
+        add_edge(buf, rows, cols, jx - vx, jy - vy, jx + vx, jy + vy, strip)
+        add_edge(buf, rows, cols, jx + vx, jy + vy, ix + ux, iy + uy, strip)
+        add_edge(buf, rows, cols, ix + ux, iy + uy, ix - ux, iy - uy, strip)
 
 
 @njit(cache=True, error_model="numpy")
@@ -100,8 +99,10 @@ def _add_tile(
 @njit(cache=True, error_model="numpy")
 def _end_stretch(
     buf: np.ndarray,
-    out: np.ndarray,
+    pixels: np.ndarray,
     rows: int,
+    cols: int,
+    runs: tuple,
     edge: tuple[float, float, float, float],
     word: int,
     pal: np.ndarray,
@@ -109,16 +110,26 @@ def _end_stretch(
     layered: bool,
 ) -> None:
     """Close a stretch of road at its last cross edge, and paint it if it may lie over another one."""
-    add_edge(buf, rows, out.shape[1], edge[0], edge[1], edge[2], edge[3], -word)
+    add_edge(buf, rows, cols, edge[0], edge[1], edge[2], edge[3], -word)
     if layered:
-        compose_over(buf, out, rows, pal, loss)
+        compose_over(buf, pixels, rows, cols, runs, pal, loss)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _seen(cam: tuple, reach: float, x: float, y: float) -> bool:
+    """Whether a world point is within ``reach`` of the window (pixels of the 1000x800 picture)."""
+    gx = x * cam[0] - y * cam[1] + cam[2]
+    gy = x * cam[1] + y * cam[0] + cam[3]
+    return -reach < gx < WINDOW_W + reach and WINDOW_H - BAR_TOP - reach < gy < WINDOW_H + reach
 
 
 @njit(cache=True, error_model="numpy")
 def draw_road(
     buf: np.ndarray,
-    out: np.ndarray,
+    pixels: np.ndarray,
     rows: int,
+    cols: int,
+    runs: tuple,
     cam: tuple,
     tile_xy: np.ndarray,
     count: int,
@@ -135,28 +146,28 @@ def draw_road(
     difference of their words (nothing at all when both have one shade).
 
     With ``layered`` every stretch of road that may lie over another one is
-    composed onto ``out`` by itself, in Gymnasium's order; a stretch that must
+    composed onto ``pixels`` by itself, in Gymnasium's order; a stretch that must
     be cut begins one tile early, so the cut shows no seam.
     """
-    cols = out.shape[1]
     reach = TILE_REACH * cam[6]
     joined, word, edge = False, 0, (0.0, 0.0, 0.0, 0.0)
     hx = hy = wx = wy = 0.0
     i = 0
     while i < count:
         ax, ay = tile_xy[i, 0, 0], tile_xy[i, 0, 1]
-        gx = ax * cam[0] - ay * cam[1] + cam[2]
-        gy = ax * cam[1] + ay * cam[0] + cam[3]
-        seen = -reach < gx < WINDOW_W + reach and WINDOW_H - BAR_TOP - reach < gy < WINDOW_H + reach
+        seen = _seen(cam, reach, ax, ay)
+        if not (seen or joined):  # most tiles
+            i += 1
+            continue
         if joined and not (seen and tile_xy[i, 3, 0] == wx and tile_xy[i, 3, 1] == wy):
             # Out of sight, or not the neighbour of the tile before.
-            _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
+            _end_stretch(buf, pixels, rows, cols, runs, edge, word, pal, loss, layered)
             joined = False
         bx, by = tile_xy[i, 1, 0], tile_xy[i, 1, 1]
         dx, dy = bx - ax, by - ay
         if joined and layered and dx * hx + dy * hy < -0.5 * (hx * hx + hy * hy):
             # The road has turned right round: what follows may lie over it.
-            _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
+            _end_stretch(buf, pixels, rows, cols, runs, edge, word, pal, loss, layered)
             joined = False
             i -= 1
         elif seen:
@@ -172,4 +183,4 @@ def draw_road(
         else:
             i += 1
     if joined:
-        _end_stretch(buf, out, rows, edge, word, pal, loss, layered)
+        _end_stretch(buf, pixels, rows, cols, runs, edge, word, pal, loss, layered)

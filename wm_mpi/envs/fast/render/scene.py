@@ -153,11 +153,11 @@ def add_grass(buf: np.ndarray, rows: int, cols: int, cam: tuple, box: tuple) -> 
 
 @njit(cache=True, error_model="numpy")
 def draw_outside(
-    buf: np.ndarray, out: np.ndarray, rows: int, cols: int, cam: tuple, box: tuple, loss: int
+    buf: np.ndarray, pixels: np.ndarray, rows: int, cols: int, cam: tuple, box: tuple, runs: tuple, loss: int
 ) -> None:
     """Blacken what lies outside the playing field, if any of it is in sight."""
     b = PLAYFIELD
     if box[0] > -b and box[1] < b and box[2] > -b and box[3] < b:
         return
     _add_square(buf, rows, cols, cam, -b, b, -b, b, W_ROAD)
-    compose_outside(buf, out, rows, loss)
+    compose_outside(buf, pixels, rows, cols, runs, loss)

@@ -1,9 +1,13 @@
-"""The project's 64x64 policy frames from the 96x96 observation.
+"""From pixels of four bytes to what leaves the engine: the observation, and the policy frames made of it.
 
 Rows 0..83 of the observation are averaged down to 64x64 by exact area: 84/64
 = 21/16 rows and 96/64 = 3/2 columns make one pixel, so the weights are whole
 numbers that sum to 21 * 3 = 63.  Of all 96 rows, 3/2 make one: the weights sum
 to 3 * 3 = 9.  Results are rounded half up.
+
+All sums fit 16 bits, and four of them, a pixel's channels, fit a uint64 that is
+doubled and added as one number: so columns are averaged without regard to
+channels, and everything runs in wide registers.
 """
 
 from __future__ import annotations
@@ -11,71 +15,81 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# floor((v + 31) / 63) for 0 <= v <= 255 * 63, as a multiplication.
-_RECIPROCAL = np.uint32(66577)
-_RECIPROCAL_SHIFT = np.uint32(22)
+from .wide import RUN, divide, drop_fourth
+
+_BY_63 = np.uint16(33289), np.uint16(31), np.uint16(5)
+_BY_9 = np.uint16(7282), np.uint16(4), np.uint16(0)
+"""(reciprocal, half, shift): ``(v + half) * reciprocal >> 16 >> shift`` divides ``v`` up to 255 times 63 or 9, half up."""
 
 
 @njit(cache=True, error_model="numpy")
-def _mean_rows(src: np.ndarray, first: int, w0: int, line: np.ndarray) -> None:
-    """Weighted sum of up to three source rows (weights sum to 21) in ``line``."""
+def pack(pixels: np.ndarray, out: np.ndarray) -> None:
+    """Write ``pixels`` uint32 ``[>= height * width]`` to ``out`` uint8 ``[height, width, 3]``."""
+    source, target = pixels.view(np.uint8), out.reshape(-1)
+    count = target.size // 3
+    for at in range(0, count - RUN + 1, RUN):
+        drop_fourth(source, 4 * at, target, 3 * at)
+    for at in range(count // RUN * RUN, count):
+        for ch in range(3):
+            target[3 * at + ch] = source[4 * at + ch]
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _times(weight: int, level: int) -> np.uint16:
+    """A product of 16 bits: without the cast Numba would make it one of 64."""
+    return np.uint16(weight * np.uint16(level))
+
+
+@njit(cache=True, error_model="numpy")
+def _mean_rows(source: np.ndarray, first: int, weights: tuple, line: np.ndarray) -> None:
+    """The weighted sum of two or three rows of 384 bytes, from row ``first`` on, in ``line`` uint16 ``[384]``."""
     # Unsigned 16 bits hold 21 * 255 and let the compiler use wide registers.
-    a, b, c = np.uint16(w0), np.uint16(min(16, 21 - w0)), np.uint16(max(0, 5 - w0))
-    top, mid = src[first], src[first + 1]
+    a, b, c = np.uint16(weights[0]), np.uint16(weights[1]), np.uint16(weights[2])
+    top = np.uint64(384 * first)
+    mid, low = top + np.uint64(384), top + np.uint64(768)
     if c > 0:
-        low = src[first + 2]
-        for x in range(line.shape[0]):
-            line[x] = a * np.uint16(top[x]) + b * np.uint16(mid[x]) + c * np.uint16(low[x])
+        for x in range(np.uint64(384)):
+            two = _times(a, source[top + x]) + _times(b, source[mid + x])
+            line[x] = np.uint16(two) + _times(c, source[low + x])
     else:
-        for x in range(line.shape[0]):
-            line[x] = a * np.uint16(top[x]) + b * np.uint16(mid[x])
+        for x in range(np.uint64(384)):
+            line[x] = _times(a, source[top + x]) + _times(b, source[mid + x])
 
 
 @njit(cache=True, error_model="numpy")
-def _mean(twice: int, once: int) -> int:
-    """``(2 * twice + once) / 63`` rounded half up."""
-    total = np.uint32(2) * np.uint32(twice) + np.uint32(once) + np.uint32(31)
-    return (total * _RECIPROCAL) >> _RECIPROCAL_SHIFT
+def _mean_columns(line: np.ndarray, sums: np.ndarray) -> None:
+    """Pixels of four 16-bit channels, uint64 ``[96]`` to ``[64]``: twice the outer ones of three plus the middle one."""
+    for t in range(32):
+        middle = line[3 * t + 1]
+        sums[2 * t] = (line[3 * t] << np.uint64(1)) + middle
+        sums[2 * t + 1] = (line[3 * t + 2] << np.uint64(1)) + middle
 
 
-@njit(cache=True, error_model="numpy")
-def shrink_whole(frame: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
-    """Average all rows of ``frame`` uint8 ``[96, 96, 3]`` to ``out``.
-
-    ``out`` uint8 ``[64, 64, 3]``; ``line`` uint16 ``[288]`` is scratch.
-    """
-    src = frame.reshape(96, 288)
-    dst = out.reshape(64, 192)
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _average(pixels: np.ndarray, out: np.ndarray, work: tuple, step: int, parts: int, by: tuple) -> None:
+    """Average ``step / parts`` rows and 3/2 columns of ``pixels`` to each pixel of ``out`` uint8 ``[64, 64, 3]``."""
+    line, sums = work
+    line64, sums64 = line.view(np.uint64), sums.view(np.uint64)
+    source, target = pixels.view(np.uint8), out.reshape(-1)
     for j in range(64):
-        outer, middle = src[3 * (j // 2) + 2 * (j % 2)], src[3 * (j // 2) + 1]
-        for x in range(288):
-            line[x] = np.uint16(2) * np.uint16(outer[x]) + np.uint16(middle[x])
-        row = dst[j]
-        for t in range(32):
-            s = 9 * t
-            d = 6 * t
-            for ch in range(3):
-                middle_column = np.uint32(line[s + 3 + ch]) + np.uint32(4)  # half of 9, to round
-                row[d + ch] = (np.uint32(2) * np.uint32(line[s + ch]) + middle_column) // np.uint32(9)
-                row[d + 3 + ch] = (np.uint32(2) * np.uint32(line[s + 6 + ch]) + middle_column) // np.uint32(9)
+        first = step * j // parts
+        top = parts * (first + 1) - step * j
+        _mean_rows(source, first, (top, min(parts, step - top), max(0, step - parts - top)), line)
+        _mean_columns(line64, sums64)
+        for at in range(0, 64, RUN):
+            divide(sums, 4 * at, by, target, 192 * j + 3 * at)
 
 
 @njit(cache=True, error_model="numpy")
-def shrink_to_policy(frame: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
-    """Average rows 0..83 of ``frame`` uint8 ``[>= 84, 96, 3]`` to ``out``.
+def shrink_whole(pixels: np.ndarray, out: np.ndarray, work: tuple) -> None:
+    """Average all rows of ``pixels`` uint32 ``[>= 96 * 96]`` to ``out`` uint8 ``[64, 64, 3]``.
 
-    ``out`` uint8 ``[64, 64, 3]``; ``line`` uint16 ``[288]`` is scratch.
+    ``work`` is scratch: uint16 ``[384]`` and ``[256]``.
     """
-    src = frame.reshape(frame.shape[0], 288)
-    dst = out.reshape(64, 192)
-    for j in range(64):
-        start = 21 * j  # in 1/16 source rows
-        first = start >> 4
-        _mean_rows(src, first, 16 * (first + 1) - start, line)
-        row = dst[j]
-        for t in range(32):
-            s = 9 * t
-            d = 6 * t
-            for ch in range(3):
-                row[d + ch] = _mean(line[s + ch], line[s + 3 + ch])
-                row[d + 3 + ch] = _mean(line[s + 6 + ch], line[s + 3 + ch])
+    _average(pixels, out, work, np.int64(3), np.int64(2), _BY_9)
+
+
+@njit(cache=True, error_model="numpy")
+def shrink_to_policy(pixels: np.ndarray, out: np.ndarray, work: tuple) -> None:
+    """Average rows 0..83 of ``pixels``, as :func:`shrink_whole` does all."""
+    _average(pixels, out, work, np.int64(21), np.int64(16), _BY_63)

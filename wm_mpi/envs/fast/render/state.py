@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compose import PALETTE
+from .colour import PALETTE
+from .compose import SPARE
 from .raster import cover_buffer
 
 
@@ -40,10 +41,11 @@ class RenderState(NamedTuple):
 class Scratch(NamedTuple):
     """Work space; one serves any number of cars in turn, threads need one each."""
 
-    cover: np.ndarray  # int64 [height, width + 2], all zero between calls
-    frame: np.ndarray  # uint8 [height, width, 3], a picture in the making
-    line: np.ndarray  # uint16 [3 * width], one row of it
-    palette: np.ndarray  # int64 [15]
+    cover: np.ndarray  # int64, see ``cover_buffer``, all zero between calls
+    pixels: np.ndarray  # uint32 [height * width + SPARE], a picture in the making
+    runs: tuple[np.ndarray, np.ndarray, np.ndarray]  # [height * width + 1]: int64 words, int32 places, uint32 colours
+    small: tuple[np.ndarray, np.ndarray]  # uint16 [384] and [256]: a row being averaged
+    palette: np.ndarray  # int32 [15]
     text: np.ndarray  # int64 [8], glyph numbers of the score
     left: np.ndarray  # int64 [8], their left edges
 
@@ -52,11 +54,13 @@ def make_scratch(height: int = 96, width: int = 96) -> Scratch:
     """Scratch for pictures up to ``height`` x ``width`` (96 x 96 for both the
     observation and the policy frame).
     """
+    most = height * width + 1
     return Scratch(
         cover_buffer(height, width),
-        np.zeros((height, width, 3), np.uint8),
-        np.zeros(3 * width, np.uint16),
-        np.zeros(PALETTE, np.int64),
+        np.zeros(height * width + SPARE, np.uint32),
+        (np.zeros(most, np.int64), np.zeros(most, np.int32), np.zeros(most, np.uint32)),
+        (np.zeros(384, np.uint16), np.zeros(256, np.uint16)),
+        np.zeros(PALETTE, np.int32),
         np.zeros(8, np.int64),
         np.zeros(8, np.int64),
     )

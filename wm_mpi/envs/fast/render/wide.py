@@ -1,0 +1,106 @@
+"""Stores that LLVM would not make wide by itself: runs of one colour, and pixels without their fourth byte.
+
+Pixels are uint32, red in the lowest byte, then green, blue and a byte that nobody reads: one store paints 16 of them in
+whatever SIMD the processor has, which three bytes a pixel do not allow. Neither function checks bounds.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+RUN = 16
+"""Pixels that :func:`fill` paints; what it is given must reach as far beyond the place."""
+
+_RUN = ir.VectorType(ir.IntType(32), RUN)
+_PIXELS = ir.VectorType(ir.IntType(8), 4 * RUN)
+
+
+def _constants(numbers):
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
+
+
+def _address(context, builder, array_type, array, index):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+@intrinsic
+def fill(typingctx, pixels, at, colour):
+    """Write the uint32 ``colour`` to ``RUN`` pixels of the uint32 array ``pixels`` [N], from ``at`` on."""
+
+    def codegen(context, builder, sig, args):
+        address = _address(context, builder, sig.args[0], args[0], args[1])
+        empty = ir.Constant(_RUN, ir.Undefined)
+        one = builder.insert_element(empty, args[2], ir.Constant(ir.IntType(32), 0))
+        run = builder.shuffle_vector(one, empty, _constants([0] * RUN))
+        builder.store(run, builder.bitcast(address, _RUN.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(pixels, types.intp, types.uint32), codegen
+
+
+def _store_without_fourth(builder, four, target):
+    """Store the first three of every four bytes of ``RUN`` pixels."""
+    kept = _constants([4 * (byte // 3) + byte % 3 for byte in range(3 * RUN)])
+    three = builder.shuffle_vector(four, ir.Constant(_PIXELS, ir.Undefined), kept)
+    builder.store(three, builder.bitcast(target, three.type.as_pointer()), align=1)
+
+
+@intrinsic
+def drop_fourth(typingctx, pixels, at, out, to):
+    """Write ``RUN`` pixels of the uint8 array ``pixels`` [4 N], from byte ``at`` on, to the uint8 array ``out``, from
+    byte ``to`` on, as three bytes each.
+    """
+
+    def codegen(context, builder, sig, args):
+        source = _address(context, builder, sig.args[0], args[0], args[1])
+        four = builder.load(builder.bitcast(source, _PIXELS.as_pointer()), align=1)
+        _store_without_fourth(builder, four, _address(context, builder, sig.args[2], args[2], args[3]))
+        return context.get_dummy_value()
+
+    return types.void(pixels, types.intp, out, types.intp), codegen
+
+
+@intrinsic
+def divide(typingctx, sums, at, by, out, to):
+    """Write ``(sum + half) * reciprocal >> 16 >> shift`` of the uint16 ``sums``, four a pixel, to ``out`` as ``drop_fourth``
+    does; ``by`` is (reciprocal, half, shift), all uint16. In SIMD lanes the upper half of a product is one instruction.
+    """
+
+    def codegen(context, builder, sig, args):
+        lanes = ir.VectorType(ir.IntType(16), 4 * RUN)
+        wide = ir.VectorType(ir.IntType(32), 4 * RUN)
+        first = ir.Constant(lanes, ir.Undefined)
+        reciprocal, half, shift = (
+            builder.shuffle_vector(
+                builder.insert_element(first, builder.extract_value(args[2], number), ir.Constant(ir.IntType(32), 0)),
+                first,
+                _constants([0] * 4 * RUN),
+            )
+            for number in range(3)
+        )
+        source = _address(context, builder, sig.args[0], args[0], args[1])
+        loaded = builder.load(builder.bitcast(source, lanes.as_pointer()), align=2)
+        product = builder.mul(builder.zext(builder.add(loaded, half), wide), builder.zext(reciprocal, wide))
+        high = builder.trunc(builder.lshr(product, ir.Constant(wide, [16] * 4 * RUN)), lanes)
+        four = builder.trunc(builder.lshr(high, shift), _PIXELS)
+        _store_without_fourth(builder, four, _address(context, builder, sig.args[3], args[3], args[4]))
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, by, out, types.intp), codegen
+
+
+@intrinsic
+def changes(typingctx, words, at):
+    """Which of the 64 words of the int64 array ``words`` [N], from ``at`` on, are not 0: bit i for word ``at + i``."""
+
+    def codegen(context, builder, sig, args):
+        address = _address(context, builder, sig.args[0], args[0], args[1])
+        block = ir.VectorType(ir.IntType(64), 64)
+        loaded = builder.load(builder.bitcast(address, block.as_pointer()), align=8)
+        bits = builder.icmp_unsigned("!=", loaded, ir.Constant(block, None))
+        return builder.bitcast(bits, ir.IntType(64))
+
+    return types.uint64(words, types.intp), codegen
