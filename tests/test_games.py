@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 import pytest
 from conftest import DREAMT, FEW, metrics, refuse, same, succeed
 from gymnasium import spaces
@@ -22,7 +23,7 @@ from wm_mpi.core.files import read_json
 from wm_mpi.core.ranges import BUILT_IN
 from wm_mpi.core.schema import Manifest
 from wm_mpi.core.seeding import EpisodeSeed
-from wm_mpi.core.shipped import PRETRAINED
+from wm_mpi.core.shipped import PRETRAINED, found
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.batches import long_enough
 from wm_mpi.data.datasets import open_frames
@@ -37,12 +38,12 @@ from wm_mpi.pool import Listed
 from wm_mpi.rollout.exploration import HeldPolicy
 from wm_mpi.rollout.worker import Rollout, Task
 from wm_mpi.world.gates.survival_probe import EPISODES, SEED, Lived, describe, probe_survival, table
-from wm_mpi.world.graph import build_policy
+from wm_mpi.world.graph import build_policy, with_control
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.latent_dream import BLOCK, LatentDream, beginnings
 from wm_mpi.world.manifest import load_manifest
-from wm_mpi.world.policy import GraphPolicy, VectorPolicy, open_session
+from wm_mpi.world.policy import GraphPolicy, VectorPolicy, WorldPolicy, open_session
 from wm_mpi.world.reference import tick
 
 RNG = np.random.default_rng(15)
@@ -68,10 +69,8 @@ class Boxed(gymnasium.Env):
         return seen, -error, self._left == 0, False, {}
 
 
-@pytest.mark.parametrize("name", CONTROLS)
-def test_all_say_the_same_of_a_control(name: str) -> None:
-    """The graph, Keras, and the formulas written out once more."""
-    control = CONTROLS[name]
+def made_weights(name: str, control: Control) -> tuple[dict[str, npt.NDArray], dict[str, npt.NDArray]]:
+    """V and M drawn at random, in the sizes of a game."""
     latents, hidden = (64, 512) if name == "doom" else (32, 256)
     shapes = {"conv1": (4, 4, 3, 32), "conv2": (4, 4, 32, 64), "conv3": (4, 4, 64, 128), "conv4": (4, 4, 128, 256),
               "mu": (1024, latents), "logvar": (1024, latents), "dense": (latents, 1024), "deconv1": (5, 5, 128, 1024),
@@ -85,6 +84,15 @@ def test_all_say_the_same_of_a_control(name: str) -> None:
              "lstm/bias": (4 * hidden,), "mdn/kernel": (hidden, 15 * latents), "mdn/bias": (15 * latents,),
              "reward/kernel": (hidden, 1), "reward/bias": (1,), "termination/kernel": (hidden, 1), "termination/bias": (1,)}
     rnn = {part: RNG.normal(0, 0.05, shape).astype(np.float32) for part, shape in sizes.items()}
+    return vae, rnn
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_all_say_the_same_of_a_control(name: str) -> None:
+    """The graph, Keras, and the formulas written out once more."""
+    control = CONTROLS[name]
+    vae, rnn = made_weights(name, control)
+    latents, hidden = rnn["lstm/kernel"].shape[0] - control.actions, rnn["lstm/recurrent_kernel"].shape[0]
     graph = GraphPolicy(build_policy(vae, rnn, control=control).SerializeToString(), 3, True, control)
     keras = KerasPolicy(vae, rnn, 3, control)
     assert graph.parameters == keras.parameters == control.parameters(latents, hidden)
@@ -113,20 +121,68 @@ def test_a_push_reaches_a_controller_without_bias() -> None:
     assert Control().whole(np.arange(4.0)).tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("hidden", [0, 5])
-def test_c_on_vectors(hidden: int) -> None:
-    control = Control((Output(2, 1, -1), Output(1, 0, -1)))
-    policy = VectorPolicy(3, 2, control, hidden)
-    assert policy.parameters == (2 * 4 if hidden == 0 else 5 * 4 + 2 * 6)
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_c_on_vectors(hidden: tuple[int, ...], bias: bool) -> None:
+    control = Control((Output(2, 1, -1), Output(1, 0, -1)), bias=bias).with_hidden(hidden)
+    policy = VectorPolicy(3, 2, control)
+    last = hidden[-1] if hidden else 3
+    assert policy.parameters == {(): 0, (5,): 20, (5, 3): 38}[hidden] + 2 * (last + bias)
     parameters, seen = RNG.normal(0, 1, policy.parameters), RNG.normal(0, 1, (2, 3)).astype(np.float32)
     policy.assign(1, parameters, 0)
     values = seen[1].astype(float)
-    if hidden:
-        bias, rows = unpack(parameters[:20], 5)
-        values, parameters = np.tanh(rows @ values + bias), parameters[20:]
-    bias, rows = unpack(parameters, 2)
-    first, second = np.tanh(rows @ values + bias)
+    for units in hidden:
+        used = units * (len(values) + 1)
+        shift, rows = unpack(parameters[:used], units)
+        values, parameters = np.tanh(rows @ values + shift), parameters[used:]
+    shift, rows = unpack(parameters, 2) if bias else (np.zeros(2), parameters.reshape(2, -1))
+    first, second = np.tanh(rows @ values + shift)
     np.testing.assert_allclose(policy.act(seen)[1], [max(2 * first + 1, -1), max(second, -1)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["fast", "doom"])
+@pytest.mark.parametrize("hidden", [(6,), (6, 4)])
+def test_hidden_layers_take_the_place_of_a_worlds_linear_c(name: str, hidden: tuple[int, ...]) -> None:
+    linear = game_of(name).control
+    control = linear.with_hidden(hidden)
+    vae, rnn = made_weights(name, linear)
+    graph = with_control(build_policy(vae, rnn, control=linear).SerializeToString(), control)
+    policy, hidden_of_m = GraphPolicy(graph, 3, True, control), rnn["lstm/recurrent_kernel"].shape[0]
+    controller = RNG.normal(0, 0.3, (3, policy.parameters))
+    assert control.parameters(rnn["lstm/kernel"].shape[0] - linear.actions, hidden_of_m) == policy.parameters
+    for slot in range(3):
+        policy.assign(slot, controller[slot], 0)
+    h, c = RNG.normal(0, 0.3, (2, 3, hidden_of_m)).astype(np.float32)
+    frames = RNG.integers(0, 256, (3, 64, 64, 3), np.uint8)
+    for push in (0.0, 0.4):
+        policy.memory, policy.push[:] = (h, c), push
+        exact = tick(vae, rnn, pushed(controller, push, control), frames, h, c, np.float64,
+                     replace(control, bias=True))
+        np.testing.assert_allclose(policy.act(frames), exact["actions"], atol=1e-4)
+        np.testing.assert_allclose(policy.memory[0], exact["h"], atol=1e-4)
+
+
+def pushed(controller: npt.NDArray, push: float, control: Control) -> npt.NDArray:
+    """Vectors with the outputs' b, to which ``push`` is added."""
+    before = controller.shape[1] - control.actions * (control.hidden[-1] + int(control.bias))
+    bias = controller[:, before:before + control.actions] if control.bias else np.zeros((len(controller), control.actions))
+    after = controller[:, before + control.actions * int(control.bias):]
+    return np.concatenate([controller[:, :before], bias + push, after], axis=1)
+
+
+def test_the_shipped_worlds_v_and_m_are_the_same_with_hidden_layers() -> None:
+    """In 8 bits too: with all of C at zero, both act alike, and must see and remember alike, to the bit."""
+    linear, deep = WorldPolicy(found("carracing"), 2), WorldPolicy(found("carracing"), 2, hidden=[8, 4])
+    assert deep.parameters == 8 * 289 + 4 * 9 + 3 * 5
+    for policy in (linear, deep):
+        for slot in range(2):
+            policy.assign(slot, np.zeros(policy.parameters), 7)
+    for _ in range(3):
+        frames = RNG.integers(0, 256, (2, 64, 64, 3), np.uint8)
+        (actions, z), (its_actions, its_z) = linear.look(frames), deep.look(frames)
+        np.testing.assert_array_equal(z, its_z)
+        np.testing.assert_array_equal(actions, its_actions)
+        np.testing.assert_array_equal(linear.memory, deep.memory)
 
 
 def test_games_are_told_by_their_spaces() -> None:
@@ -451,6 +507,39 @@ def test_es_and_evaluate_on_vectors(tmp_path: Path) -> None:
     same(tmp_path / "one", tmp_path / "three")
     said = succeed("evaluate", "--run", tmp_path / "one", "--episodes", 2, "--max-frames", 60)
     assert "not solved: that takes a mean of at least 200 over at least 100" in said and "laps" not in said
+
+
+def test_hidden_layers_from_training_to_the_card(pipeline: Path, tmp_path: Path) -> None:
+    line = ("es", "--preset", "smoke", "--world", pipeline / "world", "--hidden", 8, 4, "--strategy", "openes",
+            "--popsize", 6, "--max-frames", 60)
+    one, three, card = (tmp_path / name for name in ("one", "three", "card"))
+    succeed(*line, "--out", one)
+    succeed(*line, "--generations", 1, "--out", three)
+    succeed(*line, "--out", three, ranks=3)  # goes on
+    same(one, three)
+    assert len(load_arrays(one / "champion.h5", "")[0]["parameters"]) == 8 * 289 + 4 * 9 + 3 * 5
+    assert "mean" in succeed("evaluate", "--run", one, "--episodes", 2, "--max-frames", 60)
+    succeed("collect", "--policy", one, "--episodes", 1, "--max-frames", 20, "--out", tmp_path / "frames")
+    succeed("watch", "--run", one, "--max-frames", 20, "--sheet", tmp_path / "sheet.png")
+    succeed("export", "--run", one, "--out", card)
+    told = (card / "README.md").read_text()
+    assert "C (with 8 and 4 hidden units, 2363 numbers)" in told and "--hidden 8 4" in told
+    assert "one has hidden layers (--hidden), but refit" in refuse("refit", "--run", one, "--world", pipeline / "world",
+                                                                   "--data", pipeline / "frames", "--out", tmp_path / "c.h5")
+    assert "but the paper's code has a linear one" in refuse("export", "--run", one, "--published", tmp_path / "published")
+    said = refuse("es", "--preset", "smoke", "--world", pipeline / "world", "--init", one, "--out", tmp_path / "on")
+    assert "its C has 2,363 numbers, not 867" in said and not (tmp_path / "on").exists()
+
+
+def test_hidden_layers_in_a_dream(doom: Path, tmp_path: Path) -> None:
+    line = ("es", *DREAMT, "--world", doom / "world", "--hidden", 4)
+    succeed(*line, "--out", tmp_path / "one")
+    succeed(*line, "--out", tmp_path / "three", ranks=3)
+    same(tmp_path / "one", tmp_path / "three")
+    for place in ("doom", "dream"):
+        said = succeed("evaluate", "--run", tmp_path / "one", "--env", place, "--episodes", 1, "--max-frames", 40)
+        assert "mean" in said
+    succeed("watch", "--run", tmp_path / "one", "--dream", "--max-frames", 10, "--sheet", tmp_path / "sheet.png")
 
 
 def test_a_champion_is_judged_where_it_was_trained(tmp_path: Path) -> None:

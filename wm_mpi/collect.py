@@ -108,7 +108,8 @@ def driver(config: CollectConfig, champion: Trained | None) -> Policy:
     """The policy that drives."""
     if champion is None:
         return behaviour(config.policy, game_of(config.env), config.width, config.longest_held)
-    policy: Any = make_policy(champion.spec, champion.world, config.width, champion.deterministic)
+    policy: Any = make_policy(champion.spec, champion.world, config.width, champion.deterministic,
+                              champion.settings.get("hidden"))
     return ExploringPolicy(policy, config.width, config.exploration) if config.exploration else policy
 
 

@@ -58,6 +58,7 @@ def publish(trained: Trained, world: Path, out: Path) -> None:
     Raises:
         UserError: their code has no such game, or other sizes.
     """
+    trained.require_linear("the paper's code has a linear one: export it without --published")
     manifest = load_manifest(world)
     game = "fast" if family(played_in(manifest)) == "carracing" else played_in(manifest)
     if game not in NAMES:

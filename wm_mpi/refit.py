@@ -30,6 +30,7 @@ def main(config: RefitConfig) -> None:
     """Show both worlds the same episodes, and fit."""
     trained = load_trained(config.run, env=None, world=config.old_world, max_frames=None, lap_complete_percent=None,
                            deterministic=None)
+    trained.require_linear("refit fits the weights of a linear one: train it in the new world from zero")
     before = trained.in_world("no world: there is nothing to carry over")
     manifest = load_manifest(Path(config.world))
     check_writable(Path(config.out))

@@ -239,8 +239,8 @@ class EsConfig(EpisodeOptions, Command):
     """How wild M's dream is, with --env dream (above 0; default: 1; the paper: 1.15)."""
     validate_in: Literal["real", "dream"] | None = None
     """Where a C that is trained in a dream is validated (default: in the real game, so that cheating its dream shows)."""
-    hidden: int | None = None
-    """Hidden tanh units of C, for games of vectors (count; default: none, C is linear)."""
+    hidden: tuple[int, ...] | None = None
+    """Tanh units of C's hidden layers, one number for each layer: 64, or 64 32 (counts; default: none, C is linear)."""
     eval_episodes: int = 64
     """Validation episodes, on tracks of their own (count)."""
     deterministic: bool = True

@@ -1,12 +1,13 @@
-"""C, the linear controller: what it looks at, how its parameters lie in one flat vector, and what becomes of its sums.
+"""C, the controller: what it looks at, how its parameters lie in one flat vector, and what becomes of its sums.
 
-An action is made of the sums W x + b. The vector is b, then W row by row, a row for each output. ``world.graph`` builds the
-same as ONNX from these figures; ``world.reference`` writes it out once more, on purpose, and is what the others are measured
-by.
+An action is made of the sums W x + b. The vector is b, then W row by row, a row for each output. Hidden layers, where a run
+has them, are x = tanh(W x + b) before that, and come first in the vector. ``world.graph`` builds the same as ONNX from these
+figures; ``world.reference`` writes it out once more, on purpose, and is what the others are measured by.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -62,7 +63,9 @@ class Control:
     features: tuple[Literal["z", "h", "c"], ...] = ("z", "h")
     """What C sees, in this order: the latents, and M's state before it has seen them."""
     bias: bool = True
-    """Whether there is a b."""
+    """Whether the outputs have a b; hidden layers do."""
+    hidden: tuple[int, ...] = ()
+    """Units of the tanh layers between what C sees and its sums: a world's C has none, a run's may."""
 
     @property
     def actions(self) -> int:
@@ -82,15 +85,36 @@ class Control:
         """How many features C sees."""
         return sum(latents if name == "z" else hidden for name in self.features)
 
+    def with_hidden(self, units: int | Sequence[int] | None) -> "Control":
+        """The same with hidden layers, as ``--hidden`` has them and runs record them."""
+        return replace(self, hidden=(units,) if isinstance(units, int) else tuple(units or ()))
+
+    def shapes(self, seen: int) -> list[tuple[int, int]]:
+        """(units, inputs) of each layer in turn, for a C that sees so many features."""
+        return [(units, inputs) for inputs, units in itertools.pairwise((seen, *self.hidden, self.actions))]
+
+    def size(self, seen: int) -> int:
+        """Numbers in the vector of a C that sees so many features."""
+        return sum(length(inputs, units) for units, inputs in self.shapes(seen)) - (0 if self.bias else self.actions)
+
     def parameters(self, latents: int, hidden: int) -> int:
-        """Numbers in C's vector."""
-        return self.actions * (self.seen(latents, hidden) + int(self.bias))
+        """Numbers in C's vector, with so many latents in V and units in M."""
+        return self.size(self.seen(latents, hidden))
 
     def whole(self, parameters: npt.NDArray) -> npt.NDArray:
-        """The vector [..., P] with its b, which is zero where C has none."""
+        """The vector [..., P] with the outputs' b, which is zero where C has none."""
         if self.bias:
             return parameters
-        return np.concatenate([np.zeros((*parameters.shape[:-1], self.actions), parameters.dtype), parameters], axis=-1)
+        before = parameters.shape[-1] - self.actions * self.hidden[-1] if self.hidden else 0
+        bias = np.zeros((*parameters.shape[:-1], self.actions), parameters.dtype)
+        return np.concatenate([parameters[..., :before], bias, parameters[..., before:]], axis=-1)
+
+    def layers(self, whole: npt.NDArray, seen: int) -> list[tuple[npt.NDArray, npt.NDArray]]:
+        """The bias [..., U] and the rows [..., U, F] of each layer in turn, as views of what ``whole`` gave."""
+        sizes = [length(inputs, units) for units, inputs in self.shapes(seen)]
+        ends = list(itertools.accumulate(sizes))
+        return [unpack(whole[..., end - size:end], units)
+                for end, size, (units, _) in zip(ends, sizes, self.shapes(seen), strict=True)]
 
     def act(self, sums: npt.NDArray) -> npt.NDArray:
         """Actions [..., A] of sums [..., A], in their own type."""
@@ -103,7 +127,7 @@ class Control:
         return (np.arange(self.actions) == sums.argmax(axis=-1)[..., None]).astype(sums.dtype)
 
     def describe(self) -> dict[str, Any]:
-        """As JSON values, for the manifest."""
+        """As JSON values, for the manifest: hidden layers are a run's, not a world's."""
         return {"kind": self.kind, "outputs": [list(each) for each in self.outputs], "features": list(self.features),
                 "bias": self.bias}
 

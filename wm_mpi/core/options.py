@@ -91,8 +91,9 @@ class Command:
 
     def values(self) -> dict[str, Any]:
         """The options as JSON values, without those that only tell how much to say."""
-        return {name: _each(value, called) if name in SHIPPABLE and isinstance(value, str | tuple) else value
-                for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
+        values = {name: _each(value, called) if name in SHIPPABLE and isinstance(value, str | tuple) else value
+                  for name, value in dataclasses.asdict(self).items() if name not in ("quiet", "verbose")}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def changeable_fields(cls) -> frozenset[str]:

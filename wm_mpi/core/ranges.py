@@ -24,8 +24,9 @@ def check(config: Command) -> None:
              "longest_held": 1, "momentum": 0, "weight_decay": 0, "restarts": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
-        if value is not None and value < bound:
-            raise UserError(f"{flag(name)} is {value}, but must be at least {bound}")
+        for each in value if isinstance(value, tuple) else () if value is None else (value,):
+            if each < bound:
+                raise UserError(f"{flag(name)} is {each}, but must be at least {bound}")
     for name, bound in {"seed": 2**32 - 1, "serve": 2**16 - 1, "weight_decay": 1, "restarts": 10}.items():
         value = getattr(config, name, None)
         if value is not None and value > bound:

@@ -48,7 +48,7 @@ class Settings(TypedDict):
     deterministic: bool
     seed: int
     strategy: NotRequired[str]
-    hidden: NotRequired[int | None]
+    hidden: NotRequired[list[int] | int | None]
     temperature: NotRequired[float | None]
     stop_at: NotRequired[float | None]
     validate_in: NotRequired[str | None]

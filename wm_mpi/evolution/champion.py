@@ -51,6 +51,15 @@ class Trained(NamedTuple):
             raise UserError(f"{self.run.path} was trained in --env {self.spec.name}, which has {why_not}")
         return self.world
 
+    def require_linear(self, why: str) -> None:
+        """Refuse a C with hidden layers, for what only a linear one can do.
+
+        Raises:
+            UserError: it has them; ``why`` says what needs a linear one.
+        """
+        if self.settings.get("hidden"):
+            raise UserError(f"C of {self.run.path} has hidden layers (--hidden), but {why}")
+
 
 def load_trained(run: str, *, env: str | None, world: str | None, max_frames: int | None, lap_complete_percent: float | None,
                  deterministic: bool | None) -> Trained:

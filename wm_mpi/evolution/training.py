@@ -24,7 +24,7 @@ from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, fin
 from wm_mpi.evolution.strategies import begin_strategy, load_strategy
 from wm_mpi.pool import Pool
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
-from wm_mpi.world.manifest import frame_of, played_in
+from wm_mpi.world.manifest import controller_size, frame_of, played_in
 
 
 def dreaming(config: EsConfig, manifest: Manifest | None) -> tuple[EsConfig, EnvSpec]:
@@ -84,14 +84,13 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
 def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDArray[np.float64]:
     """Where the search begins, shape (parameters,): at zero, or with the parameters of a refit file or a champion.
 
+    With hidden layers it is drawn: zero is a place from which no direction leads.
+
     Raises:
-        UserError: nothing there, or from another world.
+        UserError: nothing there, from another world, or of another size.
     """
-    init = config.init
-    if init is None and manifest is not None:
-        return np.zeros(manifest["shapes"]["parameters"])
-    if init is None:  # with hidden units, zero is a place from which no direction leads
-        size = make_policy(spec, None, 1, True, config.hidden).parameters
+    init, size = config.init, parameters_of(config, spec, manifest)
+    if init is None:
         return generator(config.seed, 23).normal(0, 0.1, size) if config.hidden else np.zeros(size)
     path = RunDir(init).champion if Path(init).is_dir() else Path(init)
     arrays, about = load_arrays(path, "give --init the file of refit, or the directory of an es run with a champion", Start,
@@ -100,7 +99,17 @@ def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDA
     if found != wanted:
         raise UserError(f"--init {init} does not fit, it is for world {str(found)[:12]}, not {str(wanted)[:12]}: carry it "
                         "over with python -m wm_mpi.refit")
+    if arrays["parameters"].shape != (size,):
+        raise UserError(f"--init {init} does not fit, its C has {arrays['parameters'].size:,} numbers, not {size:,}: give "
+                        "the --hidden that it was trained with")
     return arrays["parameters"]
+
+
+def parameters_of(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> int:
+    """Numbers in C's vector."""
+    if manifest is None:
+        return make_policy(spec, None, 1, True, config.hidden).parameters
+    return controller_size(manifest, config.hidden)
 
 
 def training_tasks(config: EsConfig, generation: int, candidates: int) -> list[Task]:

@@ -124,7 +124,7 @@ def part_of(data: RunData) -> Part:
     width = config["width"] if judged is None else judged.get("width", config["width"])
     return Part(
         engine(data), None if data.world.path is None else str(data.world.path), parameters,
-        (judged or config)["deterministic"], longest, rules["lap_complete_percent"], width, config.get("hidden") or 0,
+        (judged or config)["deterministic"], longest, rules["lap_complete_percent"], width, config.get("hidden"),
         config.get("temperature") or 1.0, in_latents=data.dreamt or not data.car)
 
 

@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wm_mpi.core.controller import Control
 from wm_mpi.core.schema import Champion, Evaluation, Generation, Manifest, Settings, Shown
 from wm_mpi.core.terminal import quoted
 from wm_mpi.envs import DREAM, GAMES, family, told_of
 from wm_mpi.evolution.scores import interval_in_words
 from wm_mpi.evolution.strategies import title_of
-from wm_mpi.world.manifest import played_in
+from wm_mpi.world.manifest import controller_size, played_in
 
 ROOTED = re.compile(r"(?<![\w.~/])(?:/[^\s/:,;'\"()]+){2,}/?")
 """An absolute path within a text."""
@@ -43,9 +44,10 @@ def model_card(name: str, settings: Settings, rows: Sequence[Generation], own: i
     word = quoted(name)
     parts = [
         f"# {name}: a world model of {look.title} and its champion",
-        f"V (a VAE, {shapes.get('latents', 32)} latents), M (an MDN-RNN, LSTM {shapes.get('hidden', 256)}) and C (a linear "
-        f"controller, {shapes['parameters']} numbers) in the manner of World Models (Ha and Schmidhuber, 2018), trained by "
-        "this project. V and M are stored in half precision; ranks run `policy.onnx`.",
+        f"V (a VAE, {shapes.get('latents', 32)} latents), M (an MDN-RNN, LSTM {shapes.get('hidden', 256)}) and C "
+        f"({controller(settings)}, {controller_size(manifest, settings.get('hidden'))} numbers) in the manner of World "
+        "Models (Ha and Schmidhuber, 2018), trained by this project. V and M are stored in half precision; ranks run "
+        "`policy.onnx`.",
         f"    python -m wm_mpi.watch --run {word} --serve 8000\n    python -m wm_mpi.evaluate --run {word}\n"
         f"    python -m wm_mpi.es {flags_of(settings)}--world {word} --init {word}{mode} --out runs/on",
         notes.strip(),
@@ -77,9 +79,21 @@ def began_with(last: Generation) -> str:
 
 def flags_of(settings: Settings) -> str:
     """What es must be told to go on where C was trained."""
+    hidden = f"--hidden {' '.join(layers_of(settings))} " if layers_of(settings) else ""
     if settings["env"] == DREAM:
-        return f"--env dream --temperature {settings.get('temperature') or 1:g} "
-    return "" if family(settings["env"]) == "carracing" else f"--env {settings['env']} "
+        return f"--env dream --temperature {settings.get('temperature') or 1:g} {hidden}"
+    return hidden if family(settings["env"]) == "carracing" else f"--env {settings['env']} {hidden}"
+
+
+def controller(settings: Settings) -> str:
+    """What kind of C it is."""
+    layers = " and ".join(layers_of(settings))
+    return f"with {layers} hidden units" if layers else "a linear controller"
+
+
+def layers_of(settings: Settings) -> list[str]:
+    """The units of C's hidden layers, as --hidden takes them."""
+    return list(map(str, Control().with_hidden(settings.get("hidden")).hidden))
 
 
 def dreamt_at(settings: Settings) -> str:

@@ -1,7 +1,7 @@
 """Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call per tick."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol
 
@@ -163,19 +163,18 @@ class Rollout:
                 yield slot.index, Played(slot.total, slot.frames, lap)
 
 
-def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool, hidden: int | None = None) -> Policy:
-    """The policy for an environment: a world's, or for vectors C alone, with so many ``hidden`` units.
+def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool,
+                hidden: int | Sequence[int] | None = None) -> Policy:
+    """The policy for an environment: a world's, or for vectors C alone, with ``hidden`` layers of so many units.
 
     Raises:
-        UserError: no world given, not a world, damaged, or another game's; hidden units where C is linear.
+        UserError: no world given, not a world, damaged, or another game's.
     """
     if not spec.pictures:
-        return VectorPolicy(spec.game.observations, width, spec.game.control, hidden or 0)
-    if hidden:
-        raise UserError(f"--hidden {hidden} is for games of vectors; --env {spec.name} shows pictures, there C is linear")
+        return VectorPolicy(spec.game.observations, width, spec.game.control.with_hidden(hidden))
     if world is None:
         raise UserError(f"--env {spec.name} needs --world: a directory that freeze wrote, or a name that ships")
-    policy = WorldPolicy(world, width, deterministic)
+    policy = WorldPolicy(world, width, deterministic, hidden)
     made_for = played_in(policy.manifest)
     if family(made_for) != family(spec.name):
         raise UserError(f"{world} is a world of {family(made_for)}, not of {family(spec.name)}: give one that freeze made "
@@ -183,7 +182,8 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
     return policy
 
 
-def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool, hidden: int | None = None) -> Rollout:
+def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool,
+                 hidden: int | Sequence[int] | None = None) -> Rollout:
     """A rank's worker for trained policies, in a game or in M's dream of it.
 
     Raises:
@@ -193,7 +193,7 @@ def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bo
         if world is None:
             raise UserError("--env dream needs --world: a directory that freeze wrote, or a name that ships")
         dream = LatentDream.of(world, width, spec.temperature or 1.0, spec.max_frames)
-        return Rollout(dream, VectorPolicy(dream.features, width, dream.control))
+        return Rollout(dream, VectorPolicy(dream.features, width, dream.control.with_hidden(hidden)))
     policy = make_policy(spec, world, width, deterministic, hidden)
     return Rollout(make_env(spec, width), policy)
 

@@ -1,6 +1,6 @@
 """Sessions in M's dream: with pictures that C sees through V, or at the level of z, as C is trained with --env dream."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ class LatentDrive(Dreaming):
     _env: LatentDream
 
     def __init__(self, world: str, parameters: npt.NDArray[np.float64], temperature: float = 1.0, max_frames: int = 1000,
-                 width: int = 1, size: tuple[int, int] = ROAD) -> None:
+                 width: int = 1, size: tuple[int, int] = ROAD, hidden: int | Sequence[int] | None = None) -> None:
         """Begin to dream.
 
         Args:
@@ -96,6 +96,7 @@ class LatentDrive(Dreaming):
             max_frames: longest dream.
             width: how many dreams the run plays at a time; the others stand still.
             size: height and width that the picture keeps within.
+            hidden: units of C's hidden layers.
 
         Raises:
             UserError: not a world, damaged, or without beginnings.
@@ -104,7 +105,7 @@ class LatentDrive(Dreaming):
         game = game_of(played_in(manifest))
         super().__init__(game.control)
         self._env = LatentDream.of(world, width, temperature, max_frames)
-        self._policy = VectorPolicy(self._env.features, width, self._env.control)
+        self._policy = VectorPolicy(self._env.features, width, self._env.control.with_hidden(hidden))
         self._parameters = parameters
         aspect = (game.look.aspect or game.shape[1] / game.shape[0]) / game.share(frame_of(manifest))
         self._size = within(aspect, size)

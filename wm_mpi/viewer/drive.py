@@ -1,5 +1,7 @@
 """Sessions in a game itself: with V and M, or in a game of vectors, which has neither."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
@@ -30,7 +32,7 @@ class Drive(Session):
 
     def __init__(self, world: str, parameters: npt.NDArray[np.float64], deterministic: bool = False, max_frames: int = 1000,
                  lap_complete_percent: float = 0.95, width: int = 1, road: tuple[int, int] = ROAD,
-                 env: str = "fast") -> None:
+                 env: str = "fast", hidden: int | Sequence[int] | None = None) -> None:
         """Get in.
 
         Args:
@@ -42,6 +44,7 @@ class Drive(Session):
             width: rows of the policy's calls in the run. One episode needs one, and takes one where sums round alike.
             road: height and width of the picture, where the game draws at any size.
             env: the game, by the name of --env.
+            hidden: units of C's hidden layers.
 
         Raises:
             UserError: not a world, or damaged; the game cannot be played or drawn here.
@@ -50,7 +53,7 @@ class Drive(Session):
         self._imagined: Imagined | None = None
         self._insight = Inference.of(world)
         width = rows_needed(world, width)
-        self._policy = WorldPolicy(world, width, deterministic)
+        self._policy = WorldPolicy(world, width, deterministic, hidden)
         self._parameters = parameters
         self._frames = np.zeros((width, 64, 64, 3), np.uint8)
         self._road = road
@@ -123,13 +126,14 @@ class Drive(Session):
 class VectorDrive(Session):
     """A game of vectors: C sees numbers, people see the picture that the game draws for them."""
 
-    def __init__(self, spec: EnvSpec, parameters: npt.NDArray[np.float64], hidden: int = 0, width: int = 1) -> None:
+    def __init__(self, spec: EnvSpec, parameters: npt.NDArray[np.float64],
+                 hidden: int | Sequence[int] | None = None, width: int = 1) -> None:
         """Get in.
 
         Args:
             spec: the game and its rules.
             parameters: the controller's, shape (P,).
-            hidden: units of its hidden layer.
+            hidden: units of its hidden layers.
             width: how many episodes the run plays at a time.
 
         Raises:
@@ -138,7 +142,7 @@ class VectorDrive(Session):
         game: Game = spec.game
         super().__init__(game.control)
         self._env = make_pictured(spec, ROAD[::-1])
-        self._policy = VectorPolicy(game.observations, width, game.control, hidden)
+        self._policy = VectorPolicy(game.observations, width, game.control.with_hidden(hidden))
         self._parameters = parameters
         self._observations = np.zeros((width, game.observations), self._env.single_observation_space.dtype)
         self._begin(PROBE)

@@ -1,5 +1,6 @@
 """Sessions with a champion: in a game with V and M, in M's dream of it, or in a game of vectors, which has neither."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,8 @@ class Part:
     lap_complete_percent: float = 0.95
     width: int = 1
     """How many episodes the run plays at a time."""
-    hidden: int = 0
+    hidden: int | Sequence[int] | None = None
+    """Units of C's hidden layers."""
     temperature: float = 1.0
     """Of its dreams."""
     in_latents: bool = True
@@ -43,7 +45,7 @@ class Part:
             temperature = spec.temperature or 1.0
         return cls("fast" if cars else spec.name, trained.world if spec.pictures else None, trained.parameters,
                    trained.deterministic, spec.max_frames, spec.lap_complete_percent, settings["width"],
-                   settings.get("hidden") or 0, temperature, dreamt or not cars)
+                   settings.get("hidden"), temperature, dreamt or not cars)
 
 
 def open_session(part: Part, dream: bool = False, size: tuple[int, int] = ROAD) -> Session:
@@ -63,9 +65,9 @@ def open_session(part: Part, dream: bool = False, size: tuple[int, int] = ROAD) 
         return VectorDrive(EnvSpec(part.env, part.max_frames, part.lap_complete_percent, None), part.parameters, part.hidden,
                            part.width)
     if dream and part.in_latents:
-        return LatentDrive(part.world, part.parameters, part.temperature, part.max_frames, part.width, size)
+        return LatentDrive(part.world, part.parameters, part.temperature, part.max_frames, part.width, size, part.hidden)
     kind = DreamDrive if dream else Drive
     session = kind(part.world, part.parameters, part.deterministic, part.max_frames, part.lap_complete_percent, part.width,
-                   size, part.env)
+                   size, part.env, part.hidden)
     session.temperature = part.temperature
     return session

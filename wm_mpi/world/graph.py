@@ -48,10 +48,42 @@ def build_policy(vae: Weights, rnn: Weights, integers: Weights | None = None, co
     _sample(build)
     _control(build, seen, control)
     remember(build, rnn)
-    takes = {"noise": latents, "h": hidden, "c": hidden, "controller": length(seen, control.actions)}
+    takes = {"noise": latents, "h": hidden, "c": hidden, "controller": _numbers(control, seen)}
     gives = {"actions": control.actions, "h_next": hidden, "c_next": hidden, "z": latents, "mu": latents, "logvar": latents}
     return build.model("policy", {"frames": FRAME, **{name: [size] for name, size in takes.items()}},
                        {name: [size] for name, size in gives.items()})
+
+
+def with_control(policy: bytes, control: Control) -> bytes:
+    """A serialised graph of ``build_policy`` with another C in the place of its own: one with hidden layers.
+
+    V and M stay as they are, to the byte of each weight, so that it is still the same world.
+    """
+    model = onnx.ModelProto.FromString(policy)
+    graph = model.graph
+    inputs = {each.name: each.type.tensor_type.shape.dim[1] for each in graph.input if each.name != "frames"}
+    seen = control.seen(inputs["noise"].dim_value, inputs["h"].dim_value)
+    needed = {each.name for each in graph.output} - {"actions"}
+    before: list[onnx.NodeProto] = []
+    after: list[onnx.NodeProto] = []
+    nodes = after
+    for node in reversed(graph.node):  # from the last one backwards: what is needed, but not what only C needs
+        if "actions" in node.output:
+            nodes = before
+        elif needed.intersection(node.output):
+            needed.update(name for name in node.input if name != "actions")
+            nodes.append(node)
+    build = Builder()
+    _control(build, seen, control)
+    constants = {each.name: each for each in (*graph.initializer, *build.constants)}
+    used = {name for node in (*before, *after, *build.nodes) for name in node.input}
+    inputs["controller"].dim_value = _numbers(control, seen)
+    nodes = [*reversed(before), *build.nodes, *reversed(after)]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(each for name, each in constants.items() if name in used)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
 
 
 def build_encoder(vae: Weights, integers: Weights | None = None) -> onnx.ModelProto:
@@ -190,17 +222,29 @@ def _sample(build: Builder) -> None:
     build.node("Add", ["mu", build.node("Mul", ["sigma", "noise"], "spread")], "z")
 
 
-def _control(build: Builder, features: int, control: Control) -> None:
-    """Actions made of W [z, h] + b, with the parameters of each row's own candidate."""
-    actions = control.actions
+def _numbers(control: Control, seen: int) -> int:
+    """Numbers in C's vector as the graph takes it, which always has a b."""
+    return sum(length(inputs, units) for units, inputs in control.shapes(seen))
+
+
+def _control(build: Builder, seen: int, control: Control) -> None:
+    """Actions made of C's sums, with the parameters of each row's own candidate."""
+    actions, shapes = control.actions, control.shapes(seen)
     column = build.node("Unsqueeze", [build.node("Concat", list(control.features), "z_h", axis=1),
                                       build.constant("last", [2], np.int64)], "column")
+    ends = ["", *map(str, range(2, len(shapes) + 1))]  # of names
+    parts = [(f"bias{end}", f"weights{end}") for end in ends]
+    sizes = [size for units, inputs in shapes for size in (units, units * inputs)]
     build.nodes.append(helper.make_node(
-        "Split", ["controller", build.constant("bias_weights", [actions, actions * features], np.int64)],
-        ["bias", "weights"], axis=1))
-    matrix = build.node("Reshape", ["weights", build.constant("matrix_shape", [-1, actions, features], np.int64)], "matrix")
-    product = build.node("Squeeze", [build.node("MatMul", [matrix, column], "product"), "last"], "product_flat")
-    sums = build.node("Add", [product, "bias"], "raw")
+        "Split", ["controller", build.constant("bias_weights", sizes, np.int64)],
+        [name for pair in parts for name in pair], axis=1))
+    sums = ""
+    for end, (bias, weights), (units, inputs) in zip(ends, parts, shapes, strict=True):
+        if sums:
+            column = build.node("Unsqueeze", [build.node("Tanh", [sums], f"unit{end}"), "last"], f"column{end}")
+        shape = build.constant(f"matrix_shape{end}", [-1, units, inputs], np.int64)
+        product = build.node("MatMul", [build.node("Reshape", [weights, shape], f"matrix{end}"), column], f"product{end}")
+        sums = build.node("Add", [build.node("Squeeze", [product, "last"], f"product_flat{end}"), bias], f"raw{end}")
     if control.kind == "choice":
         levels = build.constant("off_on", [0, 1])
         largest = build.node("ArgMax", [sums], "largest", axis=1, keepdims=0)

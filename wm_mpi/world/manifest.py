@@ -1,9 +1,11 @@
 """A world's manifest, and its files checked against it."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from wm_mpi.core.controller import Control
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import explained, read_json
 from wm_mpi.core.schema import Manifest
@@ -37,6 +39,13 @@ def frame_of(manifest: Manifest | None) -> str:
 def played_in(manifest: Manifest) -> str:
     """The environment whose frames a world was made of, and of which it dreams."""
     return manifest["env"].get("env", "fast")
+
+
+def controller_size(manifest: Manifest, hidden: int | Sequence[int] | None) -> int:
+    """Numbers in the vector of a C for this world, with ``hidden`` layers of so many units."""
+    control = Control.of(manifest.get("controller"))
+    seen = manifest["shapes"]["parameters"] // control.actions - int(control.bias)
+    return control.with_hidden(hidden).size(seen)
 
 
 def real(spec: EnvSpec, manifest: Manifest | None) -> EnvSpec:

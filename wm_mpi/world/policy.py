@@ -1,6 +1,6 @@
 """The policy that ranks run: frames and parameters in, actions out, for ``width`` episodes at once. No Keras here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from wm_mpi.core.controller import Control, length, unpack
+from wm_mpi.core.controller import Control
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.seeding import generator
 from wm_mpi.world.manifest import load_manifest
@@ -68,9 +68,10 @@ class GraphPolicy:
         self._noise = np.zeros((width, latents), np.float32)
         self._h = np.zeros((width, hidden), np.float32)
         self._c = np.zeros((width, hidden), np.float32)
+        self._seen = self._control.seen(latents, hidden)
         self._controller = np.zeros((width, shapes["controller"][1]), np.float32)
         self.push = np.zeros((width, self.actions), np.float32)
-        """Added to each slot's bias, before the squashing."""
+        """Added to each slot's sums, before the squashing."""
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``: parameters (P,), state zero, noise from its own generator."""
@@ -106,7 +107,7 @@ class GraphPolicy:
         controller = self._controller
         if self.push.any():
             controller = controller.copy()
-            bias, _ = unpack(controller, self.actions)
+            bias, _ = self._control.layers(controller, self._seen)[-1]
             bias += self.push
         said = self._session.run(outputs, {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c,
                                            "controller": controller})
@@ -120,16 +121,23 @@ class GraphPolicy:
 class WorldPolicy(GraphPolicy):
     """The policy of a world, the directory that freeze wrote."""
 
-    def __init__(self, world: str | Path, width: int, deterministic: bool = False) -> None:
-        """Load ``world/policy.onnx``.
+    def __init__(self, world: str | Path, width: int, deterministic: bool = False,
+                 hidden: int | Sequence[int] | None = None) -> None:
+        """Load ``world/policy.onnx``, for a C with these ``hidden`` layers.
 
         Raises:
             UserError: not a world, or damaged.
         """
         self.manifest = load_manifest(Path(world))
         path = Path(world) / "policy.onnx"
+        control = Control.of(self.manifest.get("controller")).with_hidden(hidden)
         try:
-            super().__init__(path.read_bytes(), width, deterministic, Control.of(self.manifest.get("controller")))
+            graph = path.read_bytes()
+            if control.hidden:
+                from wm_mpi.world.graph import with_control  # ranks with a linear C load no onnx
+
+                graph = with_control(graph, control)
+            super().__init__(graph, width, deterministic, control)
         except Exception as error:  # ONNX Runtime raises types of its own, one for each status
             raise UserError(f"{path} cannot be loaded ({error}): run python -m wm_mpi.freeze again") from None
 
@@ -154,29 +162,23 @@ def rows_needed(world: str | Path, width: int) -> int:
 
 
 class VectorPolicy:
-    """C on vector observations, without V and M: a linear layer, or before it a hidden one of ``hidden`` tanh units.
+    """C on vector observations, without V and M."""
 
-    Parameters: without a hidden layer as ``core.controller`` lays them out; with one, its biases and rows come first.
-    """
-
-    def __init__(self, observations: int, width: int, control: Control, hidden: int = 0) -> None:
+    def __init__(self, observations: int, width: int, control: Control) -> None:
         """For observation vectors of length ``observations`` and ``width`` slots."""
-        self._control, self._hidden, self._split = control, hidden, length(observations, hidden) if hidden else 0
-        self.parameters = self._split + control.actions * ((hidden or observations) + int(control.bias))
-        self._layers = [(np.zeros((width, rows)), np.zeros((width, rows, columns)))
-                        for rows, columns in ([(hidden, observations)] if hidden else [])
-                        + [(control.actions, hidden or observations)]]
+        self._control = control
+        self.parameters = control.size(observations)
+        self._vectors = np.zeros((width, len(control.whole(np.zeros(self.parameters)))))
+        self._layers = control.layers(self._vectors, observations)
 
     def assign(self, slot: int, parameters: npt.NDArray[np.float64], noise: int) -> None:
         """Begin an episode in ``slot``; there is no noise."""
-        parts = [parameters[:self._split]] * bool(self._hidden) + [self._control.whole(parameters[self._split:])]
-        for (bias, weights), part in zip(self._layers, parts, strict=True):
-            bias[slot], weights[slot] = unpack(part, bias.shape[1])
+        self._vectors[slot] = self._control.whole(parameters)
 
     def act(self, observations: npt.NDArray) -> npt.NDArray[np.float64]:
         """Actions, shape (width, A)."""
         values = observations.astype(np.float64)
-        for number, (bias, weights) in enumerate(self._layers):
+        for number, (bias, rows) in enumerate(self._layers):
             values = np.tanh(values) if number else values
-            values = (weights @ values[..., None])[..., 0] + bias
+            values = (rows @ values[..., None])[..., 0] + bias
         return self._control.act(values)

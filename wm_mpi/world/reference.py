@@ -46,6 +46,10 @@ def _act(controller: Floats, seen: Mapping[str, Floats], control: Control) -> Fl
     """C's actions [B,A] on what it has seen."""
     numbers = len(control.outputs)
     features = np.concatenate([seen[name] for name in control.features], axis=1)
+    for units in control.hidden:
+        used = units * (features.shape[1] + 1)
+        bias, rows = controller[:, :units], controller[:, units:used].reshape(len(controller), units, -1)
+        features, controller = np.tanh((rows @ features[..., None])[..., 0] + bias), controller[:, used:]
     bias = controller[:, :numbers] if control.bias else np.zeros_like(controller[:, :numbers])
     rows = controller[:, numbers if control.bias else 0:].reshape(len(controller), numbers, -1)
     sums = (rows @ features[..., None])[..., 0] + bias
