@@ -16,6 +16,7 @@ from conftest import ENVIRONMENT, ROOT, command, here, refuse, refuse_here, succ
 from tensorboardX.proto import event_pb2
 
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.shipped import found
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.batches import Batch
 from wm_mpi.data.datasets import open_frames
@@ -478,3 +479,53 @@ def test_a_wrong_graph_is_told_from_rounding(pipeline: Path) -> None:
     off = dict(zip(wrong, others, strict=True))
     assert min(off.values()) > ROUNDINGS, sorted(off.items(), key=lambda each: each[1])
     assert all(off[name] > KERAS_ON_GPU for name in ("gates", "squashing")), off  # wrong formulas show on GPUs too
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_empty_slots_are_left_out_of_a_call(alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where sums round alike for any number of rows, as in the shipped world; an episode's numbers stay as they are."""
+    world, seen = found("carracing"), []
+    assert WorldPolicy(world, 5).rounds_alike
+    monkeypatch.setattr(GraphPolicy, "rounds_alike", alike)
+    full, sparse = WorldPolicy(world, 5), WorldPolicy(world, 5)
+    run = sparse._session.run
+
+    class Counting:
+        def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            seen.append(len(inputs["frames"]))
+            return run(names, inputs)
+
+    sparse._session = Counting()
+    rng = np.random.default_rng(3)
+    for slot in range(5):
+        parameters = rng.normal(0, 0.1, full.parameters)
+        for policy in (full, sparse):
+            policy.assign(slot, parameters, slot)
+    for tick in range(6):
+        if tick == 2:
+            sparse.release(1)
+            sparse.release(3)
+        if tick == 4:
+            for policy in (full, sparse):
+                policy.assign(3, parameters, 9)
+        frames = rng.integers(0, 256, (5, 64, 64, 3), np.uint8)
+        playing = [slot for slot in range(5) if tick < 2 or slot != 1 and (slot != 3 or tick >= 4)]
+        np.testing.assert_array_equal(full.act(frames)[playing], sparse.act(frames)[playing])
+        np.testing.assert_array_equal(full.memory[0][playing], sparse.memory[0][playing])
+    assert seen == ([5, 5, 3, 3, 4, 4] if alike else [5] * 6)
+    for slot in range(5):
+        sparse.release(slot)
+    assert not alike or not sparse.act(frames).any()
+
+
+def test_a_policy_that_rounds_by_the_number_of_rows_is_found_out() -> None:
+    policy = WorldPolicy(found("carracing"), 4)
+    run = policy._session.run
+
+    class Rounding:
+        def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            said = run(names, inputs)
+            return [np.nextafter(each, np.float32(2)) if len(each) == 3 else each for each in said]
+
+    policy._session = Rounding()
+    assert not policy.rounds_alike

@@ -27,7 +27,7 @@ FASTEST_FRAMES, SLOWEST_FRAMES = 10, 250
 """Shortest and longest correlation time of a champion's straying (frames)."""
 
 
-class WalkPolicy:
+class WalkPolicy(Policy):
     """A smooth random walk over actions (an Ornstein-Uhlenbeck process), with a temperament drawn an episode.
 
     Steering wanders around 0 with a correlation time of 0.5 s; throttle wanders around a level drawn once an episode, and
@@ -58,7 +58,7 @@ class WalkPolicy:
         return np.stack([np.clip(steer, -1, 1), np.clip(throttle, 0, 1), np.clip(-throttle, 0, 1)], axis=1)
 
 
-class HeldPolicy:
+class HeldPolicy(Policy):
     """Random actions, each held for 1 to 10 frames, as the paper's authors played Doom; or longer.
 
     Uniform within the outputs' range; one of the choices, or each switch on or off, where C has these. Where ``longest`` is
@@ -102,7 +102,7 @@ class HeldPolicy:
         return np.maximum(scale * drawn + offset, lowest)
 
 
-class LinearBehaviour:
+class LinearBehaviour(Policy):
     """A random linear controller an episode, in the manner of the paper's authors (their extract.py).
 
     They drove with an untrained world model: features of the frame, then weights drawn from a Cauchy distribution of a
@@ -138,7 +138,7 @@ def behaviour(name: str, game: Game, width: int, longest_held: int | None = None
     return WalkPolicy(width) if game.smooth else HeldPolicy(width, game.control, longest_held or LONGEST_HELD_FRAMES)
 
 
-class ShrinkingPolicy:
+class ShrinkingPolicy(Policy):
     """A policy that is shown a game's own pictures, because what is recorded is not what it sees."""
 
     def __init__(self, policy: Policy, cut: Cut) -> None:
@@ -154,6 +154,10 @@ class ShrinkingPolicy:
         """Actions of all slots, of pictures uint8 [width, H, W, 3]."""
         return self._policy.act(self._cut(observations))
 
+    def release(self, slot: int) -> None:
+        """Nobody plays there any more."""
+        self._policy.release(slot)
+
 
 class Biased(Protocol):
     """A policy whose controller can be pushed aside, such as ``policy.GraphPolicy``."""
@@ -168,7 +172,7 @@ class Biased(Protocol):
         """Actions of all slots."""
 
 
-class ExploringPolicy:
+class ExploringPolicy(Policy):
     """A champion that strays: smooth noise on its controller's bias, its strength and pace drawn per episode and output.
 
     Noise goes in before the squashing, so that actions stay in bounds and M remembers what was really done. The strengths

@@ -70,8 +70,7 @@ class Recorder(Protocol):
 class Rollout:
     """A rank's worker: a vector environment, a policy, and the slots in which episodes run.
 
-    An episode's outcome depends on its task alone: not on the slot, on its neighbours or on how many there are. The policy
-    is always called with all ``width`` rows, since a matrix product may round differently for another number of rows.
+    An episode's outcome depends on its task alone: not on the slot, on its neighbours or on how many there are.
     """
 
     def __init__(self, env: VectorEnv, policy: Policy, recorder: Recorder | None = None) -> None:
@@ -102,6 +101,8 @@ class Rollout:
             frames, _, terminated, truncated, _ = self._env.step(actions)
             if (terminated | truncated)[wanted].any():  # which may not be stepped again
                 break
+        for slot in range(self.capacity):
+            self._policy.release(slot)
         return tuple(said)
 
     def run(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> Iterator[tuple[int, Played]]:
@@ -114,7 +115,9 @@ class Rollout:
             if not any(self._slots):
                 return
             yield from self._tick()
-        self._slots = [None] * self.capacity
+        for number in range(self.capacity):
+            self._slots[number] = None
+            self._policy.release(number)
 
     def _fill(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> None:
         """Give free slots their next episodes.
@@ -160,6 +163,7 @@ class Rollout:
                 if self._recorder:
                     self._recorder.finish(number, slot.index, slot.task)
                 self._slots[number] = None
+                self._policy.release(number)
                 yield slot.index, Played(slot.total, slot.frames, lap)
 
 
