@@ -173,9 +173,28 @@ def test_pairs_are_antithetic(name: str, fresh: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(noise, "FRESH", fresh)
     strategy = begin_strategy(toy(Path("unused"), name), np.linspace(-1, 1, 7))
     strategy.tell(sphere(strategy.ask()))
-    above, below = (strategy.ask() - strategy.mean).reshape(2, 4, 7)
+    centre = strategy.mean.astype(np.float32)  # as it travels
+    above, below = (strategy.ask() - centre).reshape(2, 4, 7)
     np.testing.assert_allclose(above, -below, rtol=1e-12)
     assert above.std() == pytest.approx(0.1, rel=0.5) and len(np.unique(above)) == above.size
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("fresh", [noise.FRESH, 1])
+def test_what_ranks_are_told_makes_the_candidates(name: str, fresh: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "FRESH", fresh)
+    strategy = begin_strategy(toy(Path("unused"), name, popsize=64), np.linspace(-1, 1, 867))
+    strategy.tell(sphere(strategy.ask()))
+    candidates, recipe = strategy.ask(), strategy.recipe()
+    assert (recipe is not None) == (name in PAIRED)
+    if recipe is None:
+        return
+    told = pickle.dumps(recipe)
+    assert len(told) < candidates.nbytes / (50 if name == "pgpe" else 100)
+    noise._table.cache_clear()  # as in a process of its own
+    made = pickle.loads(told)
+    for number in (0, 31, 32, 63, 5):
+        np.testing.assert_array_equal(made[number], candidates[number])
 
 
 def test_rows_of_the_table_are_normal_and_new_in_each_generation(monkeypatch: pytest.MonkeyPatch) -> None:

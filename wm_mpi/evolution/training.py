@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from wm_mpi.envs import DREAM, EnvSpec, game_of
 from wm_mpi.evolution.loggers import open_loggers
 from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished, lived
 from wm_mpi.evolution.strategies import begin_strategy, load_strategy
+from wm_mpi.evolution.strategies.base import Recipe
 from wm_mpi.pool import Pool
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
 from wm_mpi.world.manifest import controller_size, frame_of, played_in
@@ -65,13 +66,14 @@ def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None
         while not finished(strategy.generation, state.best_validation, config.generations, config.stop_at):
             began = time.perf_counter()
             generation = strategy.generation + 1
-            candidates = strategy.ask()
-            batch = play(candidates, training_tasks(config, generation, len(candidates)), generation, Stream.TRAINING)
+            candidates, recipe = strategy.ask(), strategy.recipe()
+            tasks = training_tasks(config, generation, [None] * len(candidates) if recipe else list(candidates))
+            batch = play(recipe, tasks, generation, Stream.TRAINING)
             returns = np.array([each.total for each in batch.played]).reshape(len(candidates), config.episodes)
             strategy.tell(returns.mean(axis=1))
             validation = None
             if generation % config.eval_every == 0:
-                judged = play(strategy.mean[None], validation_tasks(config), generation, Stream.VALIDATION)
+                judged = play(None, validation_tasks(config, strategy.mean), generation, Stream.VALIDATION)
                 validation = np.array([each.total for each in judged.played])
             summary = Generation.of(generation, batch, returns, validation, strategy, time.perf_counter() - began,
                                     state.totals)
@@ -112,15 +114,18 @@ def parameters_of(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) ->
     return controller_size(manifest, config.hidden)
 
 
-def training_tasks(config: EsConfig, generation: int, candidates: int) -> list[Task]:
-    """All (candidate, episode) pairs; candidates share the generation's tracks."""
-    return [Task(candidate, episode_seed(config.seed, Stream.TRAINING, generation, episode), config.stuck_frames or 0)
-            for candidate in range(candidates) for episode in range(config.episodes)]
+def training_tasks(config: EsConfig, generation: int,
+                   candidates: Sequence[npt.NDArray[np.float64] | None]) -> list[Task]:
+    """All (candidate, episode) pairs; candidates share the generation's tracks. None: ranks have a recipe for it."""
+    seeds = [episode_seed(config.seed, Stream.TRAINING, generation, episode) for episode in range(config.episodes)]
+    return [Task(number, seed, config.stuck_frames or 0, parameters)
+            for number, parameters in enumerate(candidates) for seed in seeds]
 
 
-def validation_tasks(config: EsConfig) -> list[Task]:
+def validation_tasks(config: EsConfig, mean: npt.NDArray[np.float64]) -> list[Task]:
     """The mean solution on validation tracks, the same ones each time, each played to its end."""
-    return [Task(0, episode_seed(config.seed, Stream.VALIDATION, 0, episode)) for episode in range(config.eval_episodes)]
+    return [Task(0, episode_seed(config.seed, Stream.VALIDATION, 0, episode), parameters=mean)
+            for episode in range(config.eval_episodes)]
 
 
 @dataclass(frozen=True)
@@ -133,9 +138,8 @@ class Player:
     workers: Mapping[Stream, int]
     """The number of the worker of a rank that plays each stream."""
 
-    def __call__(self, candidates: npt.NDArray[np.float64], tasks: list[Task], generation: int,
-                 stream: Stream) -> PlayedEpisodes:
-        """Play what is missing.
+    def __call__(self, recipe: Recipe | None, tasks: list[Task], generation: int, stream: Stream) -> PlayedEpisodes:
+        """Play what is missing; ``recipe`` has the candidates of tasks that come without.
 
         Raises:
             UserError: a return is not finite.
@@ -151,7 +155,7 @@ class Player:
             self.state.note(generation, stream.name.lower(), index, played)
             self.progress.advance(int(stream is Stream.TRAINING), stream.name.lower())
 
-        outcome = self.pool.run((self.workers[stream], candidates), [tasks[index] for index in missing], arrived)
+        outcome = self.pool.run((self.workers[stream], recipe), [tasks[index] for index in missing], arrived)
         frames = sum(known[index].frames for index in missing)
         return PlayedEpisodes([known[index] for index in range(len(tasks))], outcome,
                      frames / max(time.perf_counter() - began, 1e-9))

@@ -127,17 +127,23 @@ class _Run:
         self._deal(ranks)
 
     def _deal(self, ranks: list[Rank]) -> None:
-        """Fill free places: one each in turn, so that few tasks spread over many ranks."""
-        dealt: dict[int, list[int]] = {}
+        """Fill free places, in turn: few tasks spread over many ranks, and of many each rank gets some that follow one
+        another, which have much in common.
+        """
+        dealt: dict[int, list[int]] = {rank.number: [] for rank in ranks}
         now = time.monotonic()
-        places = {rank.number: self._places(rank) for rank in ranks}
-        for _ in range(max(places.values(), default=0)):
+        places = {rank.number: self._places(rank) - self._playing.get(rank.number, 0) for rank in ranks
+                  if rank.number in self._playing}
+        given = True
+        while given and places:
+            given, share = False, max(1, self._schedule.waiting // len(places))
             for number, most in places.items():
-                if self._playing.get(number, most) + len(dealt.get(number, ())) < most:
+                for _ in range(min(share, most - len(dealt[number]))):
                     index = self._schedule.next(number, now)
                     if index is not None:
-                        dealt.setdefault(number, []).append(index)
-        self._send(dealt)
+                        dealt[number].append(index)
+                        given = True
+        self._send({number: indexes for number, indexes in dealt.items() if indexes})
 
     def _places(self, rank: Rank) -> int:
         """Tasks that a rank may hold: some more than it plays at once, to lie ready, as long as there are plenty."""

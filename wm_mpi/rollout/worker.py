@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol
 
@@ -22,14 +23,24 @@ SAMPLE_FRAMES = 4
 """Frames in which a rank shows what it computes."""
 
 
-class Task(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Task:
     """One episode to play."""
 
     candidate: int
-    """Row of the run's shared parameters."""
+    """Who plays it: the number of what the run shares, unless ``parameters`` are here."""
     seed: EpisodeSeed
     stuck_frames: int = 0
     """End it after this many frames without a gain (0: never)."""
+    parameters: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    """The candidate itself, shape (P,): a rank is sent those that it plays, and in one message each of them once."""
+
+    def its_parameters(self, shared: "Candidates | None") -> npt.NDArray[np.float64]:
+        """The candidate's, shape (P,)."""
+        if self.parameters is not None:
+            return self.parameters
+        assert shared is not None
+        return shared[self.candidate]
 
 
 class Played(NamedTuple):
@@ -52,6 +63,13 @@ def require_finite(task: Task, played: Played) -> None:
         raise UserError(f"candidate {task.candidate} has the return {played.total} on track {task.seed.track}: the "
                         "environment or the world gives numbers that are not finite; check them, then run the same command "
                         "again")
+
+
+class Candidates(Protocol):
+    """Parameters by number: an array (candidates, P), or what makes them."""
+
+    def __getitem__(self, number: int) -> npt.NDArray[np.float64]:
+        """Those of one candidate, shape (P,)."""
 
 
 class Recorder(Protocol):
@@ -105,10 +123,10 @@ class Rollout:
             self._policy.release(slot)
         return tuple(said)
 
-    def run(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> Iterator[tuple[int, Played]]:
+    def run(self, shared: "Candidates | None", tasks: Tasks) -> Iterator[tuple[int, Played]]:
         """Play tasks until there are no more, or what is left is not wanted any more.
 
-        ``shared`` holds the candidates, shape (candidates, parameters).
+        ``shared`` has the candidates of tasks that come without.
         """
         while tasks.wanted():
             self._fill(shared, tasks)
@@ -119,7 +137,7 @@ class Rollout:
             self._slots[number] = None
             self._policy.release(number)
 
-    def _fill(self, shared: npt.NDArray[np.float64], tasks: Tasks) -> None:
+    def _fill(self, shared: "Candidates | None", tasks: Tasks) -> None:
         """Give free slots their next episodes.
 
         A vector environment steps all its parts, and an ended one may not be stepped: slots without a task restart on a
@@ -133,7 +151,7 @@ class Rollout:
                 continue
             index, task = indexed
             self._slots[number] = _Slot(index, task)
-            self._policy.assign(number, shared[task.candidate], task.seed.noise)
+            self._policy.assign(number, task.its_parameters(shared), task.seed.noise)
             if self._recorder:
                 self._recorder.begin(number)
             seeds[number], fresh[number] = task.seed.track, True

@@ -4,7 +4,7 @@ import abc
 import io
 import zipfile
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,13 @@ from wm_mpi.core.seeding import generator
 
 State = Mapping[str, npt.NDArray[Any]]
 """What a strategy remembers, as arrays by name."""
+
+
+class Recipe(Protocol):
+    """Candidates that are made where they are played; by pickle it is much smaller than they are."""
+
+    def __getitem__(self, number: int) -> npt.NDArray[np.float64]:
+        """Candidate ``number``, shape (P,)."""
 
 
 class Strategy(abc.ABC):
@@ -46,6 +53,10 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def ask(self) -> npt.NDArray[np.float64]:
         """The candidates of the next generation, shape (N, P), a new array; ``tell`` follows."""
+
+    def recipe(self) -> "Recipe | None":
+        """What any rank can make the candidates of ``ask`` of, to the last bit; None where that is the candidates."""
+        return None
 
     @abc.abstractmethod
     def tell(self, returns: npt.NDArray[np.float64]) -> None:

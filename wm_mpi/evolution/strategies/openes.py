@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.evolution.strategies.base import ArrayStrategy, State
-from wm_mpi.evolution.strategies.noise import PairedNoise, pairs, weighted
+from wm_mpi.evolution.strategies.noise import PairedNoise, Pairs, weighted
 from wm_mpi.evolution.strategies.optimizers import make_optimizer
 from wm_mpi.evolution.strategies.ranks import centred_ranks
 
@@ -36,7 +36,11 @@ class OpenEs(ArrayStrategy):
 
     def ask(self) -> npt.NDArray[np.float64]:
         """See ``Strategy``; candidates number i and N/2 + i are a pair."""
-        return pairs(self._mean, self.sigma, self._noise.rows(self.generation + 1))
+        return self.recipe().all()
+
+    def recipe(self) -> Pairs:
+        """See ``Strategy``."""
+        return Pairs(self._mean, self.sigma, self._noise, self.generation + 1)
 
     def tell(self, returns: npt.NDArray[np.float64]) -> None:
         """See ``Strategy``."""

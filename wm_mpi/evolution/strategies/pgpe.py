@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wm_mpi.evolution.strategies.noise import pairs, weighted
+from wm_mpi.evolution.strategies.noise import Pairs, weighted
 from wm_mpi.evolution.strategies.openes import OpenEs
 from wm_mpi.evolution.strategies.ranks import centred_ranks
 from wm_mpi.evolution.strategies.widths import Separable
@@ -24,9 +24,9 @@ class Pgpe(Separable, OpenEs):
         super().__init__(start, popsize, sigma, seed, **options)
         self._widths = np.full(len(start), sigma)
 
-    def ask(self) -> npt.NDArray[np.float64]:
-        """See ``Strategy``; candidates number i and N/2 + i are a pair."""
-        return pairs(self._mean, self._widths, self._noise.rows(self.generation + 1))
+    def recipe(self) -> Pairs:
+        """See ``Strategy``."""
+        return Pairs(self._mean, self._widths, self._noise, self.generation + 1)
 
     def tell(self, returns: npt.NDArray[np.float64]) -> None:
         """See ``Strategy``. Centred ranks have the mean 0, so there is no baseline to be subtracted."""
