@@ -1,11 +1,16 @@
 """Who plays what, played through on a clock of its own: no MPI, any number of ranks."""
 
 import random
+from collections.abc import Iterator
+from unittest import mock
 
+import numpy as np
 import pytest
 
+from benchmarks import scale
 from benchmarks.schedule import play
 from wm_mpi.core.errors import NoWorkersLeft
+from wm_mpi.pool import manager, membership
 from wm_mpi.pool.membership import Members
 from wm_mpi.pool.schedule import DEADLY_RANKS, Pace, Schedule
 from wm_mpi.pool.transport import Message
@@ -66,6 +71,60 @@ def test_a_task_that_ends_three_ranks_is_named() -> None:
             elif schedule.held(rank):
                 schedule.finish(rank, min(schedule.held(rank)), 1.0)
     assert guilty == 5 and len(dead) == DEADLY_RANKS
+
+
+class Thorough(Schedule):
+    """Looks at every task that is held, not at ranks first."""
+
+    def _overtaken(self, copier: float, now: float) -> Iterator[tuple[float, int, int]]:
+        for index, holders in self._holders.items():
+            if len(holders) == 1:
+                yield from ((since, index, rank) for rank, since in holders.items())
+
+
+def test_no_copy_is_missed_by_passing_over_whole_ranks() -> None:
+    """Ranks of many paces, tasks begun at many times, some finished: the same copies as by looking at each task."""
+    copied = 0
+    for seed in range(60):
+        rng, pace = random.Random(seed), Pace()
+        paces = {rank: rng.choice([0.5, 1.0, 1.0, 1.2, 3.0, 8.0]) for rank in range(12)}
+        for rank, slowness in paces.items():
+            for _ in range(5):
+                pace.note(rank, slowness * rng.uniform(0.7, 1.4))
+        two = [kind(60, pace) for kind in (Schedule, Thorough)]
+        held: list[tuple[int, int]] = []
+        for step in range(60):
+            rank = rng.randrange(9)
+            held.append((rank, two[0].next(rank, step / 20)))  # type: ignore[arg-type]
+            assert two[1].next(rank, step / 20) == held[-1][1]
+            if rng.random() < 0.3:
+                rank, index = held.pop(rng.randrange(len(held)))
+                assert two[0].finish(rank, index, step / 20) and two[1].finish(rank, index, step / 20)
+        idle = {rank: rng.randrange(4) for rank in range(6, 12)}
+        for now in (3.1, 4.0, 6.5, 20.0):
+            first, second = (list(each.copies(dict(idle), now)) for each in two)
+            assert first == second
+            copied += len(first)
+    assert copied > 100
+
+
+@pytest.mark.alone
+def test_a_thousand_ranks_cost_rank_0_no_more_per_task_than_a_hundred() -> None:
+    """Rank 0's own code, with ranks and messages that are played: what is not linear shows at this size."""
+    costs = scale.Costs(1.5e-4, 9e-5, 0.0, 0.0, 10.0, 2e-5)
+    spent = {}
+    for ranks in (100, 1000):
+        clock = scale.Clock()
+        with mock.patch.object(manager, "time", clock), mock.patch.object(membership, "time", clock):
+            cluster = scale.Cluster(ranks, 16, costs, clock)
+            pool = manager.MpiPool(cluster)  # type: ignore[arg-type]
+            pool.begin()
+            cluster.lengths = np.random.default_rng(0).uniform(500, 900, 17 * ranks)
+            began = clock.monotonic()
+            outcome = pool.run(None, [(index, "a task") for index in range(17 * ranks)])
+            spent[ranks] = (clock.monotonic() - began - cluster.waited) / (17 * ranks)
+        assert [each.frames for each in outcome.results] == cluster.lengths.astype(int).tolist()
+    assert spent[1000] < 4 * spent[100]
 
 
 def test_a_late_answer_counts_once() -> None:

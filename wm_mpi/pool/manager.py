@@ -111,7 +111,7 @@ class _Run:
                     self._take(rank, *message.content)
                 if rank.ready and rank.number not in self._playing:
                     self._join([rank])
-                elif not rank.lost:
+                elif self._schedule.waiting and not rank.lost:
                     self._deal([rank])
             if not self._schedule.waiting:
                 self._copy()

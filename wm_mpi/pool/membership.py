@@ -132,7 +132,9 @@ class Members:
             if now - asked > REMINDER_SECONDS:
                 asked = now
                 self.say(f"waiting for {len(missing)} ranks to be ready: {', '.join(map(str, missing[:8]))}")
-            self.next(STRAGGLER_SECONDS / 4)
+            for _ in missing:  # hear so many before looking over all of them again: of a thousand, that takes a while
+                if self.next(STRAGGLER_SECONDS / 4) is None or time.monotonic() - now > STRAGGLER_SECONDS:
+                    break
 
     def drill(self) -> float | None:
         """Kill the last rank, in the open; seconds until its death is noticed, None if it is not."""

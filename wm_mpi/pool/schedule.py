@@ -58,7 +58,7 @@ class Schedule:
         self._suspects: deque[int] = deque()  # their rank died: each goes to a rank that holds no other suspect
         self._deaths: Counter[int] = Counter()
         self._holders: dict[int, dict[int, float]] = {}  # unfinished task -> rank -> since when
-        self._held: dict[int, set[int]] = {}  # rank -> its unfinished tasks
+        self._held: dict[int, dict[int, float]] = {}  # rank -> its unfinished tasks -> since when, the oldest first
         self._open = set(range(tasks))
         self._pace = pace
 
@@ -98,9 +98,9 @@ class Schedule:
             now: the time (seconds).
         """
         free = dict(sorted(idle.items(), key=lambda item: self._pace.of(item[0]), reverse=True))
-        alone = [(since, index, rank) for index, holders in self._holders.items() if len(holders) == 1
-                 for rank, since in holders.items()]
-        for since, index, holder in sorted(alone):
+        if not free:
+            return
+        for since, index, holder in sorted(self._overtaken(self._pace.of(next(reversed(free))), now)):
             while free and not free[next(reversed(free))]:
                 free.popitem()
             if not free:
@@ -113,6 +113,18 @@ class Schedule:
                 if not free[fastest]:
                     del free[fastest]
 
+    def _overtaken(self, copier: float, now: float) -> Iterator[tuple[float, int, int]]:
+        """(since, task, rank) of all that ranks hold of which one task may be worth a copy on a rank of pace ``copier``.
+
+        A thousand ranks hold sixteen thousand tasks, so whole ranks are passed over: of tasks on one rank, the youngest is
+        the first that another one would finish sooner, the oldest the first that is overdue.
+        """
+        for rank, held in self._held.items():
+            if held:
+                pace, oldest, youngest = self._pace.of(rank), next(iter(held.values())), next(reversed(held.values()))
+                if self._worth(now - youngest, pace, copier) or self._worth(now - oldest, pace, copier):
+                    yield from ((since, index, rank) for index, since in held.items() if len(self._holders[index]) == 1)
+
     def _worth(self, age: float, holder: float, copier: float) -> bool:
         """Whether a copy on a rank of pace ``copier`` likely ends first, given the ``age`` on one of pace ``holder``."""
         if not self._pace.mean:
@@ -122,13 +134,13 @@ class Schedule:
 
     def finish(self, rank: int, index: int, now: float) -> bool:
         """``rank`` has answered; whether it is the first to do so."""
-        self._held.get(rank, set()).discard(index)
+        self._held.get(rank, {}).pop(index, None)
         if index not in self._open:
             return False
         self._open.remove(index)
         holders = self._holders.pop(index, {})
         for holder, since in holders.items():
-            self._held[holder].discard(index)
+            self._held[holder].pop(index, None)
             self._pace.note(holder, now - since)  # for a rank that was overtaken, at least so long
         if not holders:  # a rank given up as silent has answered after all
             for queue in (self._waiting, self._suspects):
@@ -153,5 +165,5 @@ class Schedule:
 
     def _give(self, index: int, rank: int, now: float) -> int:
         self._holders.setdefault(index, {})[rank] = now
-        self._held.setdefault(rank, set()).add(index)
+        self._held.setdefault(rank, {})[index] = now
         return index

@@ -35,6 +35,10 @@ class Task:
     parameters: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     """The candidate itself, shape (P,): a rank is sent those that it plays, and in one message each of them once."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By position: rank 0 sends thousands per second."""
+        return Task, (self.candidate, self.seed, self.stuck_frames, self.parameters)
+
     def its_parameters(self, shared: "Candidates | None") -> npt.NDArray[np.float64]:
         """The candidate's, shape (P,)."""
         if self.parameters is not None:
