@@ -19,9 +19,11 @@ from wm_mpi.core.config import EsConfig
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.seeding import Stream, episode_seed, track_seed
 from wm_mpi.data.arrays import load_arrays
+from wm_mpi.envs import EnvSpec
 from wm_mpi.envs.toy import Toy, optimum
 from wm_mpi.evolution.run_state import OPERATION, Generation
 from wm_mpi.evolution.strategies.cma import CmaEs
+from wm_mpi.rollout.worker import Rollout, make_rollout
 
 TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)
 
@@ -188,6 +190,33 @@ def test_carracing_on_one_and_three_ranks(pipeline: Path, tmp_path: Path) -> Non
     assert len((tmp_path / "one" / "evaluations.jsonl").read_text().splitlines()) == 1
     succeed("evaluate", "--preset", "smoke", "--run", tmp_path / "one", "--tracks", "5:7", "--json", tmp_path / "c.json")
     assert json.loads((tmp_path / "c.json").read_text())["tracks"] == [5, 6]
+
+
+def test_any_width_gives_the_same(pipeline: Path, tmp_path: Path) -> None:
+    """And may be changed on the way, since it changes no number."""
+    line = ("es", "--preset", "smoke", "--world", pipeline / "world", "--popsize", 6, "--episodes", 2, "--max-frames", 60)
+    succeed(*line, "--out", tmp_path / "sixteen")
+    succeed(*line, "--width", 3, "--generations", 1, "--out", tmp_path / "changed")
+    succeed(*line, "--width", 32, "--out", tmp_path / "changed", ranks=3)
+    same(tmp_path / "sixteen", tmp_path / "changed")
+
+
+def test_the_width_is_measured_unless_it_is_given(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, world = EnvSpec("fast", 1000, 0.95, "road"), str(pipeline / "world")
+    assert make_rollout(spec, world, 5, True).capacity == 5
+
+    def measured(rates: dict[int, float], alike: bool = True) -> int:
+        monkeypatch.setattr(Rollout, "rate", lambda self: rates[self.capacity])
+        monkeypatch.setattr(Rollout, "plays_alike", alike)
+        return make_rollout(spec, world, None, True).capacity
+
+    assert measured({8: 1.0, 16: 1.0, 32: 1.02}) == 16
+    assert measured({8: 1.0, 16: 1.0, 32: 1.2}) == 32
+    assert measured({8: 1.3, 16: 1.0, 32: 1.2}) == 8
+    assert measured({8: 1.0, 16: 1.0, 32: 1.2}, alike=False) == 16
+    monkeypatch.undo()
+    rollout = make_rollout(spec, world, 16, True)
+    assert rollout.plays_alike and rollout.rate() > 100
 
 
 def test_validation_is_never_cut(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ class Champion:
     def __init__(self, trained: Trained) -> None:
         """See ``load``."""
         self._trained = trained
-        width = trained.settings["width"]
+        width = trained.width
         self._width = width if trained.world is None else rows_needed(trained.world, width)
         self._policy = make_policy(trained.spec, trained.world, self._width, trained.deterministic,
                                    trained.settings.get("hidden"))

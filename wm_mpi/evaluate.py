@@ -74,7 +74,7 @@ def check_places(config: EvaluateConfig, runs: list[Trained]) -> None:
 
 def rollout_of(config: EvaluateConfig, trained: Trained) -> Rollout:
     """The environments and the policy of a run: what plays for it on a rank."""
-    return make_rollout(trained.spec, trained.world, config.width or trained.settings["width"], trained.deterministic,
+    return make_rollout(trained.spec, trained.world, config.width or trained.width, trained.deterministic,
                         trained.settings.get("hidden"))
 
 

@@ -11,6 +11,7 @@ import tyro
 
 from wm_mpi.core.options import (
     SHIPPED,
+    WIDTH,
     Command,
     Display,
     EpisodeOptions,
@@ -56,6 +57,8 @@ class CollectConfig(EpisodeOptions, Command):
     exploration: float = 0.0
     """Strength of exploration by a champion: each episode adds smooth noise, of a strength drawn between 0 and this, to the
     controller's output before the squashing (0: none; 1: strong)."""
+    width: int = WIDTH
+    """Episodes that a rank plays in lock-step (count)."""
     mix: str | None = dataclasses.field(default=None, metadata=changeable())
     """Directory of an older data set, whose first shards the new data set includes by reference."""
     mix_share: float = dataclasses.field(default=0.5, metadata=changeable())
@@ -186,13 +189,16 @@ class EsConfig(EpisodeOptions, Command):
         "paper": {"popsize": 64, "episodes": 16, "generations": 1800, "eval_every": 25, "deterministic": False,
                   "stuck_frames": 0},
         "laptop": {"popsize": 32, "episodes": 4, "generations": 100, "eval_every": 10, "eval_episodes": 16},
-        "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 100, "eval_every": 2, "eval_episodes": 2,
-                  "deterministic": False, "stuck_frames": 0}}
+        "smoke": {"popsize": 4, "episodes": 1, "generations": 2, "max_frames": 100, "width": WIDTH, "eval_every": 2,
+                  "eval_episodes": 2, "deterministic": False, "stuck_frames": 0}}
 
     out: Out = dataclasses.field(default="runs/es", metadata=changeable())
     """Directory of the run; tensorboard/ in it is for tensorboard --logdir runs."""
     world: str | None = dataclasses.field(default=SHIPPED, metadata=changeable())
     """Directory that freeze wrote, or the name of a world that comes with the package (the toy environment needs none)."""
+    width: int | None = dataclasses.field(default=None, metadata=changeable())
+    """Episodes that a rank plays in lock-step (count; default: in CarRacing's engine, where it changes no number, what is
+    fastest here of 8, 16 and 32; elsewhere 16)."""
     popsize: int = 128
     """Candidates per generation (count; independent of the number of ranks)."""
     episodes: int = 2
@@ -285,7 +291,7 @@ class TemperaturesConfig(Command):
     """Test episodes of each champion, in its dream and in the real game (count)."""
     max_frames: int | None = None
     """Longest episode (frames; default: the game's own, 2,100 for Doom)."""
-    width: int = 16
+    width: int = WIDTH
     """Episodes that a rank plays in lock-step (count)."""
     seed: int = 0
     """Seed of every random draw, the same for all temperatures (non-negative integer)."""
@@ -468,7 +474,7 @@ class DoctorConfig(Command):
     """Directory or name of the world that es will use."""
     env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "carracing"
     """Environment that es will use."""
-    width: int = 16
+    width: int = WIDTH
     """Episodes that a rank plays in lock-step (count)."""
     seconds: float = 5.0
     """How long ranks play (seconds)."""

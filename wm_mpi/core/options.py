@@ -50,6 +50,10 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if value else value
 
 
+WIDTH = 16
+"""Episodes that a rank plays in lock-step: the cars that fill one AVX-512 register, and enough rows for V's fast kernels."""
+
+
 def changeable() -> Any:
     """Metadata of a field that a later start of the same run may change."""
     return {"changeable": True}
@@ -113,8 +117,6 @@ class EpisodeOptions:
     """Longest episode (frames; default: the game's own, 1,000 for CarRacing)."""
     lap_complete_percent: float = 0.95
     """Share of tiles to visit before the start line ends the lap (fraction; CarRacing-v3: 0.95, the paper: 1.0)."""
-    width: int = 16
-    """Episodes that a rank plays in lock-step (count)."""
     display: Display = dataclasses.field(default="none", metadata=changeable())
     """'none' draws in memory; 'xvfb' starts one virtual X server per node; 'screen' uses $DISPLAY."""
 

@@ -42,7 +42,7 @@ class Settings(TypedDict):
     sigma: float
     max_frames: int
     lap_complete_percent: float
-    width: int
+    width: int | None
     eval_every: int
     eval_episodes: int
     deterministic: bool

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json, whole_lines
+from wm_mpi.core.options import WIDTH
 from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.core.schema import Champion, Generation, Manifest, Settings, checked
@@ -50,6 +51,11 @@ class Trained(NamedTuple):
         if self.world is None or not self.spec.pictures:
             raise UserError(f"{self.run.path} was trained in --env {self.spec.name}, which has {why_not}")
         return self.world
+
+    @property
+    def width(self) -> int:
+        """Episodes in lock-step where it is judged or shown: as the run had it, if that was said."""
+        return self.settings["width"] or WIDTH
 
     def require_linear(self, why: str) -> None:
         """Refuse a C with hidden layers, for what only a linear one can do.

@@ -52,7 +52,7 @@ def about(each: Contestant, width: int | None) -> Result:
     """What is recorded with a result."""
     trained = each.trained
     return {"controller": each.controller, "what": each.what, "generation": trained.generation, "world": trained.world,
-            "deterministic": trained.deterministic, "width": width or trained.settings["width"]}
+            "deterministic": trained.deterministic, "width": width or trained.width}
 
 
 def recorded_in(trained: Trained) -> Path:

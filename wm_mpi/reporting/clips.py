@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.options import WIDTH
 from wm_mpi.core.progress import Progress
 from wm_mpi.core.schema import Champion, Evaluation
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
@@ -121,7 +122,7 @@ def part_of(data: RunData) -> Part:
     parameters = load_arrays(data.run.champion, "let es go on with the run", Champion, ("parameters",))[0]["parameters"]
     rules = config if judged is None else judged["env"]
     longest = game_of(data.game).max_frames if data.dreamt and judged is None else rules["max_frames"]
-    width = config["width"] if judged is None else judged.get("width", config["width"])
+    width = (config["width"] if judged is None else judged.get("width", config["width"])) or WIDTH
     return Part(
         engine(data), None if data.world.path is None else str(data.world.path), parameters,
         (judged or config)["deterministic"], longest, rules["lap_complete_percent"], width, config.get("hidden"),

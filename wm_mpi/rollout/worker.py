@@ -1,7 +1,8 @@
 """Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call per tick."""
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol
@@ -11,16 +12,20 @@ import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
 from wm_mpi.core.errors import UserError
+from wm_mpi.core.options import WIDTH
+from wm_mpi.core.progress import log
 from wm_mpi.core.provenance import cpu_model
 from wm_mpi.core.seeding import EpisodeSeed, generator
 from wm_mpi.envs import DREAM, EnvSpec, family, make_env
 from wm_mpi.pool import Arithmetic, Tasks
 from wm_mpi.world.latent_dream import LatentDream
 from wm_mpi.world.manifest import played_in
-from wm_mpi.world.policy import Policy, VectorPolicy, WorldPolicy
+from wm_mpi.world.policy import GraphPolicy, Policy, VectorPolicy, WorldPolicy
 
-SAMPLE_FRAMES = 4
-"""Frames in which a rank shows what it computes."""
+SAMPLE_FRAMES, SAMPLE_ROWS = 4, 8
+"""Frames and rows in which a rank shows what it computes, whatever its width."""
+OTHER_WIDTHS, CLEARLY_FASTER, RATE_SECONDS = (8, 32), 1.03, 0.05
+"""What may take the place of ``WIDTH``, if it is that many times as fast in the best of three windows of so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +124,31 @@ class Rollout:
         said: list[float] = []
         for _ in range(SAMPLE_FRAMES):
             actions = self._policy.act(np.repeat(frames[:1], self.capacity, axis=0))
-            said += actions.ravel().tolist()
+            said += actions[:SAMPLE_ROWS].ravel().tolist()
             frames, _, terminated, truncated, _ = self._env.step(actions)
             if (terminated | truncated)[wanted].any():  # which may not be stepped again
                 break
         for slot in range(self.capacity):
             self._policy.release(slot)
         return tuple(said)
+
+    @property
+    def plays_alike(self) -> bool:
+        """Whether an episode's numbers are known to be the same, to the last bit, at any width up to this one."""
+        return isinstance(self._policy, GraphPolicy) and self._policy.rounds_alike
+
+    def rate(self) -> float:
+        """Frames per second, as measured on frames that nobody counts; for a rollout that has no tasks."""
+        frames, _ = self._env.reset(seed=list(range(self.capacity)))  # type: ignore[arg-type]  # its hint forgets lists
+        for slot in range(self.capacity):
+            self._policy.assign(slot, np.zeros(self._policy.parameters), slot)
+        began, ticks = time.perf_counter(), 0
+        while (taken := time.perf_counter() - began) < RATE_SECONDS:
+            frames, *_ = self._env.step(self._policy.act(frames))
+            ticks += 1
+        for slot in range(self.capacity):
+            self._policy.release(slot)
+        return self.capacity * ticks / taken
 
     def run(self, shared: "Candidates | None", tasks: Tasks) -> Iterator[tuple[int, Played]]:
         """Play tasks until there are no more, or what is left is not wanted any more.
@@ -208,13 +231,18 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
     return policy
 
 
-def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bool,
+def make_rollout(spec: EnvSpec, world: str | None, width: int | None, deterministic: bool,
                  hidden: int | Sequence[int] | None = None) -> Rollout:
     """A rank's worker for trained policies, in a game or in M's dream of it.
+
+    ``width``: episodes in lock-step; None for as many as are fastest, where that is known to change no number.
 
     Raises:
         UserError: see ``make_policy`` and ``envs.make_env``.
     """
+    if width is None and spec.name == "fast":
+        return fastest(lambda width: make_rollout(spec, world, width, deterministic, hidden))
+    width = width or WIDTH
     if spec.name == DREAM:
         if world is None:
             raise UserError("--env dream needs --world: a directory that freeze wrote, or a name that ships")
@@ -222,6 +250,21 @@ def make_rollout(spec: EnvSpec, world: str | None, width: int, deterministic: bo
         return Rollout(dream, VectorPolicy(dream.features, width, dream.control.with_hidden(hidden)))
     policy = make_policy(spec, world, width, deterministic, hidden)
     return Rollout(make_env(spec, width), policy)
+
+
+def fastest(make: Callable[[int], Rollout]) -> Rollout:
+    """The usual rollout, or one of another width that plays clearly faster on this host, beside whoever else is at work.
+
+    Caches decide, and they differ: how much of V stays in one between two frames, and how many cars.
+    """
+    rollouts = [make(width) for width in (WIDTH, *OTHER_WIDTHS)]
+    if not all(each.plays_alike for each in rollouts):
+        return rollouts[0]
+    rates = [max(rounds) for rounds in zip(*([each.rate() for each in rollouts] for _ in range(3)), strict=True)]
+    log.debug("frames per second by width: " + ", ".join(
+        f"{rate:,.0f} at {each.capacity}" for each, rate in zip(rollouts, rates, strict=True)))
+    best = max(range(len(rates)), key=rates.__getitem__)
+    return rollouts[best if rates[best] > CLEARLY_FASTER * rates[0] else 0]
 
 
 class _Slot:

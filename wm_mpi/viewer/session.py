@@ -44,7 +44,7 @@ class Part:
         if temperature is None:
             temperature = spec.temperature or 1.0
         return cls("fast" if cars else spec.name, trained.world if spec.pictures else None, trained.parameters,
-                   trained.deterministic, spec.max_frames, spec.lap_complete_percent, settings["width"],
+                   trained.deterministic, spec.max_frames, spec.lap_complete_percent, trained.width,
                    settings.get("hidden"), temperature, dreamt or not cars)
 
 
