@@ -1,7 +1,8 @@
 """Who plays what, played through on a clock of its own: no MPI, any number of ranks."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -106,6 +107,29 @@ def test_no_copy_is_missed_by_passing_over_whole_ranks() -> None:
             assert first == second
             copied += len(first)
     assert copied > 100
+
+
+@pytest.mark.parametrize(("tasks", "dealt"), [(64, [16, 16, 16, 16]), (6, [2, 2, 1, 1]), (40, [10, 10, 10, 10])])
+def test_ranks_are_dealt_tasks_that_follow_one_another(tasks: int, dealt: list[int]) -> None:
+    """Of many; few spread over all. What follows one another shares a candidate, which a message holds once."""
+    first: dict[int, list[int]] = {}
+
+    class Noting(scale.Cluster):
+        def send(self, ranks: Iterable[int], kind: str, content: Any = None) -> None:
+            ranks = list(ranks)
+            if kind == "tasks":
+                first.setdefault(ranks[0], [index for index, _ in content])
+            super().send(ranks, kind, content)
+
+    clock = scale.Clock()
+    with mock.patch.object(manager, "time", clock), mock.patch.object(membership, "time", clock):
+        cluster = Noting(4, 16, scale.Costs(1.5e-4, 9e-5, 0.0, 0.0, 10.0, 2e-5), clock)
+        pool = manager.MpiPool(cluster)  # type: ignore[arg-type]
+        pool.begin()
+        cluster.lengths = np.full(tasks, 100.0)
+        pool.run(None, list(range(tasks)))
+    assert sorted(map(len, first.values()), reverse=True) == dealt
+    assert tasks == 6 or all(indexes == list(range(indexes[0], indexes[0] + len(indexes))) for indexes in first.values())
 
 
 @pytest.mark.alone

@@ -276,6 +276,8 @@ def train(env: str | Callable[[int], VectorEnv] = SHIPPED, *, quiet: bool = Fals
     for name, value in options.items():
         if isinstance(value, Path):
             options[name] = str(value)
+        elif isinstance(value, list):
+            options[name] = tuple(value)
     preset = EsConfig.presets.get(options.get("preset", "champion"), {})
     config = EsConfig(env=_named(env) or SHIPPED, **{**preset, **options})
     check(config)
