@@ -57,6 +57,10 @@ class OneByOne(VectorEnv):
         infos: dict[str, Any] = {"lap_finished": laps, "_lap_finished": told} if told.any() else {}
         return self._seen.copy(), rewards, terminated, truncated, infos
 
+    def retire(self, index: int) -> None:
+        """An episode that nobody looks at any more has ended."""
+        self._ended[index] = True
+
     def render(self) -> tuple[Any, ...]:
         """A picture of each."""
         return tuple(self._made(index).render() for index in range(self.num_envs))

@@ -1,8 +1,9 @@
 """Play episodes: (parameters, seed) tasks in, returns out, ``width`` episodes at a time with one policy call per tick."""
 
+import bisect
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +23,8 @@ from wm_mpi.world.latent_dream import LatentDream
 from wm_mpi.world.manifest import played_in
 from wm_mpi.world.policy import GraphPolicy, Policy, VectorPolicy, WorldPolicy
 
+NEVER = 2**62
+"""Frames after which an episode without a limit is stuck."""
 SAMPLE_FRAMES, SAMPLE_ROWS = 4, 8
 """Frames and rows in which a rank shows what it computes, whatever its width."""
 OTHER_WIDTHS, CLEARLY_FASTER, RATE_SECONDS = (8, 32), 1.03, 0.05
@@ -108,7 +111,11 @@ class Rollout:
         """
         self.capacity = env.num_envs
         self._env, self._policy, self._recorder = env, policy, recorder
-        self._slots: list[_Slot | None] = [None] * self.capacity
+        self._playing: list[tuple[int, Task] | None] = [None] * self.capacity
+        self._free = list(range(self.capacity))  # slots in which nobody plays, in order
+        self._totals, self._limits = np.zeros(self.capacity), np.zeros(self.capacity, np.int64)
+        self._ages, self._gained = np.zeros((2, self.capacity), np.int64)  # frames; and when the return last grew
+        self._retire: Callable[[int], None] = getattr(env, "retire", lambda slot: None)
         self._frames: npt.NDArray = np.empty(0)
         self._ended = np.ones(self.capacity, np.bool_)  # sub-environments that must be reset before their next step
         parts = cpu_model(), env.metadata.get("compiled"), f"ONNX Runtime {metadata.version('onnxruntime')}"
@@ -128,8 +135,7 @@ class Rollout:
             frames, _, terminated, truncated, _ = self._env.step(actions)
             if (terminated | truncated)[wanted].any():  # which may not be stepped again
                 break
-        for slot in range(self.capacity):
-            self._policy.release(slot)
+        self._clear()
         return tuple(said)
 
     @property
@@ -146,8 +152,7 @@ class Rollout:
         while (taken := time.perf_counter() - began) < RATE_SECONDS:
             frames, *_ = self._env.step(self._policy.act(frames))
             ticks += 1
-        for slot in range(self.capacity):
-            self._policy.release(slot)
+        self._clear()
         return self.capacity * ticks / taken
 
     def run(self, shared: "Candidates | None", tasks: Tasks) -> Iterator[tuple[int, Played]]:
@@ -157,12 +162,12 @@ class Rollout:
         """
         while tasks.wanted():
             self._fill(shared, tasks)
-            if not any(self._slots):
+            if len(self._free) == self.capacity:
                 return
             yield from self._tick()
-        for number in range(self.capacity):
-            self._slots[number] = None
-            self._policy.release(number)
+        for slot, playing in enumerate(self._playing):
+            if playing is not None:
+                self._release(slot)
 
     def _fill(self, shared: "Candidates | None", tasks: Tasks) -> None:
         """Give free slots their next episodes.
@@ -170,19 +175,20 @@ class Rollout:
         A vector environment steps all its parts, and an ended one may not be stepped: slots without a task restart on a
         track that nobody counts, unless the environment says in its metadata that it skips ended parts.
         """
+        if not self._free:
+            return
         seeds: Any = [0] * self.capacity  # VectorEnv's own type hint forgets lists
         fresh = np.zeros(self.capacity, np.bool_)
-        for number, slot in enumerate(self._slots):
-            indexed = tasks.take(wait=not any(self._slots)) if slot is None else None
-            if indexed is None:
-                continue
-            index, task = indexed
-            self._slots[number] = _Slot(index, task)
-            self._policy.assign(number, task.its_parameters(shared), task.seed.noise)
+        while self._free and (indexed := tasks.take(wait=len(self._free) == self.capacity)) is not None:
+            slot, task = self._free.pop(0), indexed[1]
+            self._playing[slot] = indexed
+            self._totals[slot] = self._ages[slot] = self._gained[slot] = 0
+            self._limits[slot] = task.stuck_frames or NEVER
+            self._policy.assign(slot, task.its_parameters(shared), task.seed.noise)
             if self._recorder:
-                self._recorder.begin(number)
-            seeds[number], fresh[number] = task.seed.track, True
-        if not any(self._slots):
+                self._recorder.begin(slot)
+            seeds[slot], fresh[slot] = task.seed.track, True
+        if len(self._free) == self.capacity:
             return
         if not self._env.metadata.get("skips_ended", False):
             fresh |= self._ended
@@ -196,20 +202,39 @@ class Rollout:
         actions = self._policy.act(frames)
         self._frames, rewards, terminated, truncated, infos = self._env.step(actions)
         self._ended |= terminated | truncated
-        for number, slot in enumerate(self._slots):
-            if slot is None:
+        self._totals += rewards
+        self._ages += 1
+        np.copyto(self._gained, self._ages, where=rewards > 0)
+        if self._recorder:
+            self._record(self._recorder, frames, actions, rewards, terminated)
+        for slot in np.flatnonzero(self._ended | (self._ages - self._gained >= self._limits)).tolist():
+            playing = self._playing[slot]
+            if playing is None:
                 continue
-            slot.step(float(rewards[number]))
+            index, task = playing
+            lap = bool(terminated[slot] and "lap_finished" in infos and infos["lap_finished"][slot])
             if self._recorder:
-                self._recorder.step(number, frames[number], actions[number], float(rewards[number]),
-                                    bool(terminated[number]))
-            if self._ended[number] or slot.is_stuck():
-                lap = bool(terminated[number] and "lap_finished" in infos and infos["lap_finished"][number])
-                if self._recorder:
-                    self._recorder.finish(number, slot.index, slot.task)
-                self._slots[number] = None
-                self._policy.release(number)
-                yield slot.index, Played(slot.total, slot.frames, lap)
+                self._recorder.finish(slot, index, task)
+            self._release(slot)
+            yield index, Played(float(self._totals[slot]), int(self._ages[slot]), lap)
+
+    def _record(self, recorder: Recorder, frames: npt.NDArray, actions: npt.NDArray, rewards: npt.NDArray,
+                terminated: npt.NDArray) -> None:
+        for slot, playing in enumerate(self._playing):
+            if playing is not None:
+                recorder.step(slot, frames[slot], actions[slot], float(rewards[slot]), bool(terminated[slot]))
+
+    def _release(self, slot: int) -> None:
+        """Nobody plays in ``slot`` any more."""
+        self._playing[slot] = None
+        bisect.insort(self._free, slot)
+        self._clear([slot])
+
+    def _clear(self, slots: Iterable[int] | None = None) -> None:
+        """Let neither the policy nor the environment work for slots (all) in which nobody plays."""
+        for slot in range(self.capacity) if slots is None else slots:
+            self._policy.release(slot)
+            self._retire(slot)
 
 
 def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: bool,
@@ -265,20 +290,3 @@ def fastest(make: Callable[[int], Rollout]) -> Rollout:
         f"{rate:,.0f} at {each.capacity}" for each, rate in zip(rollouts, rates, strict=True)))
     best = max(range(len(rates)), key=rates.__getitem__)
     return rollouts[best if rates[best] > CLEARLY_FASTER * rates[0] else 0]
-
-
-class _Slot:
-    """A running episode."""
-
-    def __init__(self, index: int, task: Task) -> None:
-        self.index, self.task = index, task
-        self.total, self.frames, self._last_gain = 0.0, 0, 0
-
-    def step(self, reward: float) -> None:
-        self.total += reward
-        self.frames += 1
-        if reward > 0:
-            self._last_gain = self.frames
-
-    def is_stuck(self) -> bool:
-        return 0 < self.task.stuck_frames <= self.frames - self._last_gain

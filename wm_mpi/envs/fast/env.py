@@ -201,6 +201,10 @@ class CarRacingVector(Copyable, VectorEnv):
             self.reset(options={"reset_mask": ended})
         return self._frames.copy(), rewards, terminated, truncated, infos
 
+    def retire(self, car: int) -> None:
+        """A car that nobody looks at any more has ended: until its next reset, stepping it costs nothing."""
+        self._ended[car] = True
+
     def _steered(self, actions: npt.ArrayLike, running: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """Actions float64 [num_envs, 3]. Gymnasium clips gas only, lets infinities be, and drops what follows the third."""
         try:
