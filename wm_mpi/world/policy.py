@@ -139,7 +139,7 @@ class GraphPolicy(Policy):
         self._h, self._c = state
 
     def _run(self, outputs: list[str], observations: npt.NDArray,
-             rows: npt.NDArray[np.intp] | slice = slice(None)) -> list[npt.NDArray]:
+             rows: npt.NDArray[np.intp] | None = None) -> list[npt.NDArray]:
         for rng, noise in zip(self._generators, self._noise, strict=True):
             if rng is not None:
                 rng.standard_normal(dtype=np.float32, out=noise)
@@ -149,7 +149,9 @@ class GraphPolicy(Policy):
             bias, _ = self._control.layers(controller, self._seen)[-1]
             bias += self.push
         inputs = {"frames": observations, "noise": self._noise, "h": self._h, "c": self._c, "controller": controller}
-        said = self._session.run(outputs, {name: value[rows] for name, value in inputs.items()})
+        if rows is not None:
+            inputs = {name: value[rows] for name, value in inputs.items()}
+        said = self._session.run(outputs, inputs)
         if not np.isfinite(said[0]).all():
             row = int(np.flatnonzero(~np.isfinite(said[0]).all(axis=1))[0])
             raise UserError(f"the world's actions are not finite ({said[0][row].tolist()}): V or M has diverged, or C is "
