@@ -184,22 +184,8 @@ class WorldPolicy(GraphPolicy):
 
 
 def rows_needed(world: str | Path, width: int) -> int:
-    """How many rows a call needs for the numbers, to the last bit, of calls of ``width`` rows: 1, or as many.
-
-    Whether sums round alike depends on the kernels that are taken for so many rows, not on the frames: where they do not, it
-    shows within a few frames of noise.
-    """
-    rng = generator(24)
-    alone, among = (WorldPolicy(world, rows, deterministic=True) for rows in (1, width))
-    parameters = rng.normal(0, 0.1, alone.parameters)
-    for policy in (alone, among):
-        policy.assign(0, parameters, 0)
-    for _ in range(8):
-        frames = rng.integers(0, 256, (width, 64, 64, 3), np.uint8)
-        one, many = alone.act(frames[:1]), among.act(frames)
-        if not (np.array_equal(one[0], many[0]) and np.array_equal(alone.memory[0][0], among.memory[0][0])):
-            return width
-    return 1
+    """How many rows a call needs for the numbers, to the last bit, of calls of ``width`` rows: 1, or as many."""
+    return 1 if WorldPolicy(world, width).rounds_alike else width
 
 
 class VectorPolicy(Policy):
