@@ -46,6 +46,7 @@ def test_workers_killed_at_random_moments(victims: tuple[int, ...], undisturbed:
     same(undisturbed, run)
 
 
+@pytest.mark.alone
 def test_a_stopped_worker_is_played_around(undisturbed: Path, tmp_path: Path) -> None:
     """SIGSTOP: the run goes on at once, and ends although that rank never will."""
     run = tmp_path / "run"

@@ -97,7 +97,7 @@ async function decode(data) {
 async function show([about, picture]) {
   await new Promise(requestAnimationFrame); // a hidden page draws nothing, so it is sent nothing
   if (about.show) present(about.show);
-  if (!find("gone").hidden) gone("");
+  if (!find("gone").hidden && line.readyState === WebSocket.OPEN) gone(""); // not for what was still under way
   roads.drawImage(picture, 0, 0);
   if (about.race) ghost(about.race.place);
   const top = roads.canvas.height;
