@@ -11,10 +11,10 @@ import pytest
 from benchmarks import scale
 from benchmarks.schedule import play
 from wm_mpi.core.errors import NoWorkersLeft
-from wm_mpi.pool import manager, membership
+from wm_mpi.pool import manager, membership, worker
 from wm_mpi.pool.membership import Members
 from wm_mpi.pool.schedule import DEADLY_RANKS, Pace, Schedule
-from wm_mpi.pool.transport import Message
+from wm_mpi.pool.transport import ManagerLost, Message
 
 
 def test_every_task_is_handed_out_once_where_ranks_are_alike() -> None:
@@ -180,7 +180,7 @@ class StoppedPost:
     def __init__(self) -> None:
         self.clock, self.mail, self.stop = 100.0, [], 0.0
 
-    def receive(self, timeout: float) -> Message | None:
+    def receive(self, timeout: float, source: int | None = None) -> Message | None:
         self.clock += self.stop or timeout
         self.stop = 0.0
         return self.mail.pop(0) if self.mail else None
@@ -210,3 +210,21 @@ def test_a_job_that_was_stopped_as_a_whole_goes_on(monkeypatch: pytest.MonkeyPat
     with pytest.raises(NoWorkersLeft):
         for _ in range(200):
             crew.next(1.0)
+
+
+def test_a_worker_that_was_stopped_for_long_does_not_take_rank_0_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SLURM suspends a job: an hour later nothing has come, since rank 0 was stopped too. Silence afterwards counts."""
+    post = StoppedPost()
+    monkeypatch.setattr("time.monotonic", lambda: post.clock)
+    orders = worker._Orders(post)  # type: ignore[arg-type]
+    for within in (True, False):
+        orders.next(2.0)
+        if within:
+            post.stop = 3600.0  # while it waits for a message
+        else:
+            post.clock += 3600.0  # while it plays
+        for _ in range(100):
+            assert orders.next(2.0) is None
+    with pytest.raises(ManagerLost):
+        for _ in range(600):
+            orders.next(2.0)

@@ -14,6 +14,8 @@ ORPHANED_SECONDS = 900.0
 """A rank that has not heard from rank 0 for this long exits; rank 0 speaks once per minute (seconds)."""
 FAULT_CHARACTERS = 10_000
 """A fault's text is cut to its last characters: rank 0 must never wait for half of a long message (count)."""
+AWAY_SECONDS = 60.0
+"""A rank that has not listened for this long was stopped, perhaps with all others, and gives rank 0 time (seconds)."""
 BEAT_SECONDS = 2.0
 """Longest silence of a rank that plays; it then says that it lives (seconds)."""
 
@@ -62,14 +64,17 @@ class _Orders:
     def __init__(self, mail: Mail) -> None:
         self.mail = mail
         self.stopped = False
-        self._said = self._heard = time.monotonic()
+        self._said = self._heard = self._listened = time.monotonic()
 
     def next(self, timeout: float) -> Message | None:
         """The next message that is not about the whole job."""
+        began = time.monotonic()
         message = self.mail.receive(timeout, source=0)
-        if message is not None:
-            self._heard = time.monotonic()
-        elif time.monotonic() - self._heard > ORPHANED_SECONDS:
+        ended = time.monotonic()
+        if message is not None or max(began - self._listened, ended - began - timeout) > AWAY_SECONDS:
+            self._heard = ended
+        self._listened = ended
+        if ended - self._heard > ORPHANED_SECONDS:
             raise ManagerLost
         if message is not None and message.kind == "kill":
             kill(message.content)
