@@ -137,6 +137,27 @@ def test_fitness_does_not_depend_on_company_order_or_width() -> None:
         assert play(width, order) == alone
 
 
+def test_cars_that_nobody_looks_at_are_not_driven_on() -> None:
+    """Those that were cut short, and all once a rank has no more tasks: their frames cost as much as others'."""
+    env = make_env(EnvSpec("fast", max_frames=150), 4)
+    rollout = Rollout(env, Scripted(4, 4, Control()))
+    shared = np.zeros((2, 15))
+    shared[:, 1] = 0.0, 1.0  # one stands still and is cut, one drives
+    driven, step = [], env.step
+
+    def counted(actions: np.ndarray) -> tuple:
+        driven.append(int((~env._ended).sum()))
+        return step(actions)
+
+    env.step = counted
+    tasks = [Task(candidate, EpisodeSeed(100, candidate), stuck_frames=60) for candidate in (0, 1, 0)]
+    played = dict(rollout.run(shared, Listed(enumerate(tasks))))
+    cut = played[0].frames
+    assert played[2].frames == cut < played[1].frames
+    assert driven == [3] * cut + [1] * (played[1].frames - cut)
+    assert env._ended.all()
+
+
 @pytest.mark.slow
 def test_ranks_that_start_together_share_one_compilation(pipeline: Path, tmp_path: Path) -> None:
     arguments = ("es", "--preset", "smoke", "--world", pipeline / "world", "--max-frames", 5, "--generations", 1)
