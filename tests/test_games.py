@@ -473,7 +473,9 @@ def test_temperatures_are_compared(doom: Path, tmp_path: Path) -> None:
     said = succeed(*line, "--out", tmp_path / "table", ranks=2)
     rows = json.loads((tmp_path / "table" / "temperatures.json").read_text())["rows"]
     assert [row["temperature"] for row in rows] == [0.5, 1.3] and (tmp_path / "table" / "temperatures.png").exists()
-    for row in rows:
+    card = (tmp_path / "table" / "temperatures.md").read_text()
+    for row, theirs in zip(rows, ("2060 | 196", "732 | 753"), strict=True):
+        assert f"| {row['temperature']:g} | {row['dream']['mean']:.0f} ± " in card and f"{theirs} |" in card
         assert (row["dream"]["env"]["env"], row["real"]["env"]["env"]) == ("dream", "doom")
         assert row["dream"]["env"]["temperature"] == row["temperature"]
         assert f"{row['temperature']:.2f}" in said and f"{row['real']['mean']:.0f} ± {row['real']['std']:.0f}" in said

@@ -60,20 +60,19 @@ def cigar(candidates: npt.NDArray) -> npt.NDArray:
     return -candidates[:, 0]**2 / 1e4 - np.sum(candidates[:, 1:]**2, axis=1)
 
 
-REACH: dict[str, tuple[dict[str, Any], float]] = {
-    **dict.fromkeys(STRATEGIES, ({}, -0.05)), "pgpe": ({}, -0.3), "ga": ({"sigma_decay": 0.97}, -0.05)}
-"""Options that the toy needs beside the defaults, and the return to be reached. PGPE's mean keeps its speed, and circles."""
+NEEDED: dict[str, dict[str, Any]] = {"pgpe": {"learning_rate": 0.015}, "ga": {"sigma_decay": 0.97}}
+"""Options that the toy needs beside the defaults: the mean of PGPE never goes slower than its step, mutations never shrink."""
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_toy_s_optimum_is_reached(name: str, tmp_path: Path) -> None:
     """From a return of some -70 up to almost 0, and each of the 15 parameters to within a fraction of what it was off."""
-    options, enough = REACH[name]
+    options, enough = NEEDED.get(name, {}), -0.05
     es.main(toy(tmp_path, name, popsize=32, episodes=1, sigma=0.3, generations=200, eval_every=5, eval_episodes=4,
                 stop_at=enough, **options))
     arrays, about = load_arrays(tmp_path / "champion.h5", "")
     assert enough <= about["validation_mean"] <= 0 and len(metrics(tmp_path)) < 200
-    np.testing.assert_allclose(arrays["parameters"], optimum(), atol=0.15 if name == "pgpe" else 0.05)
+    np.testing.assert_allclose(arrays["parameters"], optimum(), atol=0.05)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

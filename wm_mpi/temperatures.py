@@ -9,7 +9,7 @@ if __name__ == "__main__":
 from pathlib import Path
 
 from wm_mpi.core.config import EsConfig
-from wm_mpi.core.files import append_jsonl, whole_lines, write_json
+from wm_mpi.core.files import append_jsonl, whole_lines, write_json, write_text
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.schema import Evaluation
 from wm_mpi.envs import DREAM, EnvSpec, display, game_of
@@ -76,9 +76,10 @@ def same(row: Evaluation, spec: EnvSpec, generation: int, tracks: list[int]) -> 
 
 
 def keep(config: TemperaturesConfig, game: str, rows: list[Result]) -> None:
-    """Print the table, and write it as JSON and as a figure."""
+    """Print the table, and write it as JSON, as Markdown for a model card, and as a figure."""
     table = temperature_table.describe(rows)
-    path, picture = (Path(config.out) / f"temperatures.{ending}" for ending in ("json", "png"))
+    path, card, picture = (Path(config.out) / f"temperatures.{ending}" for ending in ("json", "md", "png"))
     write_json(path, {"world": config.world, "game": game_of(game).identity(), "rows": rows})
+    write_text(card, temperature_table.markdown(rows, game))
     temperature_table.draw_picture(rows, game, picture)
-    print(f"{table}\nfinished: {path} and {picture}")
+    print(f"{table}\nfinished: {path}, {card} and {picture}")

@@ -274,7 +274,7 @@ class TemperaturesConfig(Command):
     world: str = dataclasses.field(default="runs/world", metadata=changeable())
     """Directory that freeze wrote, or the name of a world that comes with the package."""
     out: Out = "runs/temperatures"
-    """Directory to write: temperatures.json, temperatures.png, and a run of es for each temperature."""
+    """Directory to write: temperatures.json, .md (for export --notes), .png, and a run of es for each temperature."""
     temperatures: tuple[float, ...] = (0.1, 0.5, 1.0, 1.15, 1.3)
     """Temperatures of the dream (each above 0; these are the paper's)."""
     generations: int = 60

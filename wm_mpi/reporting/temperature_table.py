@@ -35,6 +35,22 @@ def describe(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def markdown(rows: Sequence[Row], game: str) -> str:
+    """The table for a model card, beside what was published of the same game."""
+    paper = {row.temperature: row for row in PUBLISHED.get(game, ())}
+    columns = ["temperature", "in the dream", "real game", "95 % interval of the real mean", "episodes"]
+    columns += ["published: in the dream", "real game"] if paper else []
+    lines = [f"| {' | '.join(columns)} |", "|" + "---:|" * len(columns)]
+    for row in rows:
+        cells = [f"{row['temperature']:g}", *(f"{row[where]['mean']:.0f} ± {row[where]['std']:.0f}" for where in ("dream", "real")),
+                 interval_in_words(row["real"]), f"{len(row['real']['tracks'])}"]
+        theirs = paper.get(row["temperature"])
+        cells += [f"{theirs.dream:.0f}", f"{theirs.real:.0f}"] if theirs else ["", ""] if paper else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(["## Temperature of the dream", "A C for each temperature, each trained in the dream alone and judged there "
+                      "and in the real game.", "", *lines]) + "\n"
+
+
 def figure(rows: Sequence[Row], game: str) -> Figure:
     """Scores against temperature, with bands of their intervals, and what was published of the same game."""
     rows = sorted(rows, key=lambda row: float(row["temperature"]))
