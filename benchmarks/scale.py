@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from wm_mpi.core.config import EsConfig
 from wm_mpi.evolution.strategies import begin_strategy
-from wm_mpi.evolution.training import training_tasks
+from wm_mpi.evolution.training import mixed, training_tasks
 from wm_mpi.pool import manager, membership
 from wm_mpi.pool.transport import Message
 from wm_mpi.rollout.worker import Played
@@ -257,14 +257,15 @@ def generation(strategy_name: str, ranks: int, options: argparse.Namespace, cost
             with clock.stopped():
                 lengths = played(options.run, options.popsize, options.episodes, rng)
                 returns = rng.normal(size=options.popsize)
-                cluster.lengths = lengths.ravel()
                 cluster.bytes.clear()
                 cluster.waited = 0.0
             began, busy = clock.monotonic(), cluster.busy
             candidates, recipe = strategy.ask(), strategy.recipe()
             asked = clock.monotonic()
             tasks = training_tasks(config, number + 1, [None] * len(candidates) if recipe else list(candidates))
-            pool.run((0, recipe), tasks)
+            order = mixed([task.candidate for task in tasks]) if recipe else range(len(tasks))
+            cluster.lengths = lengths.ravel()[order]
+            pool.run((0, recipe), [tasks[index] for index in order])
             done = clock.monotonic()
             strategy.tell(returns)
             ended = clock.monotonic()

@@ -23,6 +23,7 @@ from wm_mpi.envs import EnvSpec
 from wm_mpi.envs.toy import Toy, optimum
 from wm_mpi.evolution.run_state import OPERATION, Generation
 from wm_mpi.evolution.strategies.cma import CmaEs
+from wm_mpi.evolution.training import mixed
 from wm_mpi.rollout.worker import Rollout, make_rollout
 
 TOY = ("es", "--env", "toy", "--popsize", 8, "--episodes", 3, "--eval-every", 2, "--eval-episodes", 4, "--seed", 11)
@@ -34,6 +35,15 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("straight") / "run"
     succeed(*TOY, "--out", run, "--generations", 4)
     return run
+
+
+@pytest.mark.parametrize(("candidates", "episodes"), [(1024, 16), (64, 16), (5, 2), (3, 8), (1, 4), (7, 1)])
+def test_tasks_that_follow_one_another_are_of_many_candidates_and_tracks(candidates: int, episodes: int) -> None:
+    """A rank is handed such a piece at once: pieces differ in length as little as can be."""
+    order = np.array(mixed([number for number in range(candidates) for _ in range(episodes)])).reshape(candidates, episodes)
+    assert sorted(order.ravel()) == list(range(candidates * episodes))
+    for piece in order:
+        assert len(set(piece // episodes)) == min(candidates, episodes) and set(piece % episodes) == set(range(episodes))
 
 
 def test_the_fields_of_metrics(straight: Path) -> None:

@@ -1,6 +1,7 @@
 """Who plays what, played through on a clock of its own: no MPI, any number of ranks."""
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
@@ -130,6 +131,34 @@ def test_ranks_are_dealt_tasks_that_follow_one_another(tasks: int, dealt: list[i
         pool.run(None, list(range(tasks)))
     assert sorted(map(len, first.values()), reverse=True) == dealt
     assert tasks == 6 or all(indexes == list(range(indexes[0], indexes[0] + len(indexes))) for indexes in first.values())
+
+
+def test_copies_are_for_ranks_with_nothing_left_to_play() -> None:
+    """Where something is in play, a copy would hold it up, free places or not. Who is idle shares them."""
+    sent: set[int] = set()
+    copied: list[tuple[int, int]] = []
+
+    class Noting(scale.Cluster):
+        def send(self, ranks: Iterable[int], kind: str, content: Any = None) -> None:
+            ranks = list(ranks)
+            if kind == "tasks":
+                again = [index for index, _ in content if index in sent]
+                assert not again or not self._ranks[ranks[0]]._left
+                copied.extend((ranks[0], index) for index in again)
+                sent.update(index for index, _ in content)
+            super().send(ranks, kind, content)
+
+    clock = scale.Clock()
+    with mock.patch.object(manager, "time", clock), mock.patch.object(membership, "time", clock):
+        cluster = Noting(4, 32, scale.Costs(1.5e-4, 9e-5, 0.0, 0.0, 10.0, 2e-5), clock)
+        pool = manager.MpiPool(cluster)  # type: ignore[arg-type]
+        pool.begin()
+        for lengths in (np.full(64, 500.0), np.array([500.0] * 57 + [9000.0] * 7)):
+            sent.clear()
+            cluster.lengths = lengths
+            pool.run(None, [(index, "a task") for index in range(64)])
+    counts = Counter(rank for rank, _ in copied)
+    assert len(counts) == 3 and sum(counts.values()) == 7 and max(counts.values()) == 3, counts
 
 
 @pytest.mark.alone

@@ -61,7 +61,7 @@ def cigar(candidates: npt.NDArray) -> npt.NDArray:
 
 
 NEEDED: dict[str, dict[str, Any]] = {"pgpe": {"learning_rate": 0.015}, "ga": {"sigma_decay": 0.97}}
-"""Options that the toy needs beside the defaults: the mean of PGPE never goes slower than its step, mutations never shrink."""
+"""Options that the toy needs beside the defaults: PGPE's mean never goes slower than its step, mutations never shrink."""
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

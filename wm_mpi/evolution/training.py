@@ -128,6 +128,20 @@ def validation_tasks(config: EsConfig, mean: npt.NDArray[np.float64]) -> list[Ta
             for episode in range(config.eval_episodes)]
 
 
+def mixed(candidates: Sequence[int]) -> list[int]:
+    """An order for tasks, given the candidate of each, in which those that follow one another are of many candidates and tracks.
+
+    What a rank is handed at once then takes about as long as what another one is.
+
+    It is for tasks that come without their candidate's parameters, which would have to travel with each.
+    """
+    number = max(candidates) + 1
+    episodes = len(candidates) // number
+    apart = max(1, number // episodes)
+    return [(first + apart * episode) % number * episodes + episode
+            for first in range(number) for episode in range(episodes)]
+
+
 @dataclass(frozen=True)
 class Player:
     """Plays a batch of tasks, except those that the journal already holds, and journals each as it finishes."""
@@ -145,7 +159,8 @@ class Player:
             UserError: a return is not finite.
         """
         known = self.state.journal(generation, stream.name.lower())
-        missing = [index for index in range(len(tasks)) if index not in known]
+        order = range(len(tasks)) if recipe is None else mixed([task.candidate for task in tasks])
+        missing = [index for index in order if index not in known]
         began = time.perf_counter()
 
         def arrived(position: int, played: Played) -> None:

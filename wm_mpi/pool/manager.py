@@ -150,15 +150,16 @@ class _Run:
         return rank.capacity + (max(1, rank.capacity // 8) if self._schedule.waiting > self._capacity else 0)
 
     def _copy(self) -> None:
-        """Give idle ranks copies of what stragglers hold."""
+        """Give ranks with nothing left to play copies of what stragglers hold; elsewhere they would hold up the rest."""
         now = time.monotonic()
         if now - self._looked < COPY_CHECK_SECONDS:
             return
         self._looked = now
-        idle = {number: self._members.ranks[number].capacity - playing for number, playing in self._playing.items()
-                if playing < self._members.ranks[number].capacity and self._listening(number)}
+        idle = [number for number, playing in self._playing.items() if not playing and self._listening(number)]
+        share = -(-self._schedule.unfinished // max(1, len(idle)))
         dealt: dict[int, list[int]] = {}
-        for number, index in self._schedule.copies(idle, now):
+        for number, index in self._schedule.copies(
+                {number: min(share, self._members.ranks[number].capacity) for number in idle}, now):
             dealt.setdefault(number, []).append(index)
         self._send(dealt)
 

@@ -68,6 +68,11 @@ class Schedule:
         return not self._open
 
     @property
+    def unfinished(self) -> int:
+        """Tasks that nobody has answered."""
+        return len(self._open)
+
+    @property
     def waiting(self) -> int:
         """Tasks that wait to be handed out; with 0 copies may still be worth it."""
         return len(self._waiting) + len(self._suspects)

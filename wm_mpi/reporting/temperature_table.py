@@ -42,13 +42,13 @@ def markdown(rows: Sequence[Row], game: str) -> str:
     columns += ["published: in the dream", "real game"] if paper else []
     lines = [f"| {' | '.join(columns)} |", "|" + "---:|" * len(columns)]
     for row in rows:
-        cells = [f"{row['temperature']:g}", *(f"{row[where]['mean']:.0f} ± {row[where]['std']:.0f}" for where in ("dream", "real")),
-                 interval_in_words(row["real"]), f"{len(row['real']['tracks'])}"]
+        scores = (f"{row[where]['mean']:.0f} ± {row[where]['std']:.0f}" for where in ("dream", "real"))
+        cells = [f"{row['temperature']:g}", *scores, interval_in_words(row["real"]), f"{len(row['real']['tracks'])}"]
         theirs = paper.get(row["temperature"])
         cells += [f"{theirs.dream:.0f}", f"{theirs.real:.0f}"] if theirs else ["", ""] if paper else []
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(["## Temperature of the dream", "A C for each temperature, each trained in the dream alone and judged there "
-                      "and in the real game.", "", *lines]) + "\n"
+    said = "A C for each temperature, each trained in the dream alone and judged there and in the real game."
+    return "\n".join(["## Temperature of the dream", said, "", *lines]) + "\n"
 
 
 def figure(rows: Sequence[Row], game: str) -> Figure:
