@@ -129,7 +129,7 @@ def validation_tasks(config: EsConfig, mean: npt.NDArray[np.float64]) -> list[Ta
 
 
 def mixed(candidates: Sequence[int]) -> list[int]:
-    """An order for tasks, given the candidate of each, in which those that follow one another are of many candidates and tracks.
+    """An order for tasks, given each one's candidate, in which neighbours are of many candidates and tracks.
 
     What a rank is handed at once then takes about as long as what another one is.
 
