@@ -138,7 +138,7 @@ def draw_policy_frame(out: np.ndarray, scratch: Scratch, k: int, state: RenderSt
     draw_view(OBSERVATION_VIEW, OBSERVATION_SIZE, sx, sy, LOSS_96, scratch, k, state)
     picture = _picture(scratch.pixels, OBSERVATION_VIEW, OBSERVATION_SIZE)
     _draw_indicators(picture, OBSERVATION_VIEW, sx, sy, LOSS_96, k, state)
-    shrink_to_policy(scratch.pixels, out, scratch.small)
+    shrink_to_policy(scratch.pixels, out, scratch.line)
 
 
 @njit(cache=True, error_model="numpy")
@@ -177,7 +177,7 @@ def draw_whole_frames(out: np.ndarray, scratch: Scratch, state: RenderState, mas
     for k in range(out.shape[0]):
         if mask[k]:
             _draw_window(OBSERVATION_SIZE, OBSERVATION_SIZE, LOSS_96, _TABLE_96, _FIRST_96, scratch, k, state)
-            shrink_whole(scratch.pixels, out[k], scratch.small)
+            shrink_whole(scratch.pixels, out[k], scratch.line)
 
 
 def render_rgb(state: RenderState, k: int = 0, width: int = 600, height: int = 400) -> np.ndarray:

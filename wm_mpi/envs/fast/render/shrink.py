@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .wide import RUN, divide, drop_fourth
+from .wide import RUN, drop_fourth, mean_columns
 
 _BY_63 = np.uint16(33289), np.uint16(31), np.uint16(5)
 _BY_9 = np.uint16(7282), np.uint16(4), np.uint16(0)
@@ -56,40 +56,29 @@ def _mean_rows(source: np.ndarray, first: int, weights: tuple, line: np.ndarray)
             line[x] = _times(a, source[top + x]) + _times(b, source[mid + x])
 
 
-@njit(cache=True, error_model="numpy")
-def _mean_columns(line: np.ndarray, sums: np.ndarray) -> None:
-    """Pixels of four 16-bit channels, uint64 ``[96]`` to ``[64]``: twice the outer ones of three plus the middle one."""
-    for t in range(32):
-        middle = line[3 * t + 1]
-        sums[2 * t] = (line[3 * t] << np.uint64(1)) + middle
-        sums[2 * t + 1] = (line[3 * t + 2] << np.uint64(1)) + middle
-
-
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _average(pixels: np.ndarray, out: np.ndarray, work: tuple, step: int, parts: int, by: tuple) -> None:
+def _average(pixels: np.ndarray, out: np.ndarray, line: np.ndarray, step: int, parts: int, by: tuple) -> None:
     """Average ``step / parts`` rows and 3/2 columns of ``pixels`` to each pixel of ``out`` uint8 ``[64, 64, 3]``."""
-    line, sums = work
-    line64, sums64 = line.view(np.uint64), sums.view(np.uint64)
+    line64 = line.view(np.uint64)
     source, target = pixels.view(np.uint8), out.reshape(-1)
     for j in range(64):
         first = step * j // parts
         top = parts * (first + 1) - step * j
         _mean_rows(source, first, (top, min(parts, step - top), max(0, step - parts - top)), line)
-        _mean_columns(line64, sums64)
-        for at in range(0, 64, RUN):
-            divide(sums, 4 * at, by, target, 192 * j + 3 * at)
+        for part in range(64 // RUN):
+            mean_columns(line64, 24 * part, by, target, 192 * j + 3 * RUN * part)
 
 
 @njit(cache=True, error_model="numpy")
-def shrink_whole(pixels: np.ndarray, out: np.ndarray, work: tuple) -> None:
+def shrink_whole(pixels: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
     """Average all rows of ``pixels`` uint32 ``[>= 96 * 96]`` to ``out`` uint8 ``[64, 64, 3]``.
 
-    ``work`` is scratch: uint16 ``[384]`` and ``[256]``.
+    ``line`` is scratch: uint16 ``[384]``.
     """
-    _average(pixels, out, work, np.int64(3), np.int64(2), _BY_9)
+    _average(pixels, out, line, np.int64(3), np.int64(2), _BY_9)
 
 
 @njit(cache=True, error_model="numpy")
-def shrink_to_policy(pixels: np.ndarray, out: np.ndarray, work: tuple) -> None:
+def shrink_to_policy(pixels: np.ndarray, out: np.ndarray, line: np.ndarray) -> None:
     """Average rows 0..83 of ``pixels``, as :func:`shrink_whole` does all."""
-    _average(pixels, out, work, np.int64(21), np.int64(16), _BY_63)
+    _average(pixels, out, line, np.int64(21), np.int64(16), _BY_63)

@@ -44,7 +44,7 @@ class Scratch(NamedTuple):
     cover: np.ndarray  # int64, see ``cover_buffer``, all zero between calls
     pixels: np.ndarray  # uint32 [height * width + SPARE], a picture in the making
     runs: tuple[np.ndarray, np.ndarray, np.ndarray]  # [height * width + 1]: int64 words, int32 places, uint32 colours
-    small: tuple[np.ndarray, np.ndarray]  # uint16 [384] and [256]: a row being averaged
+    line: np.ndarray  # uint16 [384], a row being averaged
     palette: np.ndarray  # int32 [15]
     text: np.ndarray  # int64 [8], glyph numbers of the score
     left: np.ndarray  # int64 [8], their left edges
@@ -59,7 +59,7 @@ def make_scratch(height: int = 96, width: int = 96) -> Scratch:
         cover_buffer(height, width),
         np.zeros(height * width + SPARE, np.uint32),
         (np.zeros(most, np.int64), np.zeros(most, np.int32), np.zeros(most, np.uint32)),
-        (np.zeros(384, np.uint16), np.zeros(256, np.uint16)),
+        np.zeros(384, np.uint16),
         np.zeros(PALETTE, np.int32),
         np.zeros(8, np.int64),
         np.zeros(8, np.int64),

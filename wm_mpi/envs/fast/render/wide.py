@@ -64,14 +64,33 @@ def drop_fourth(typingctx, pixels, at, out, to):
 
 
 @intrinsic
-def divide(typingctx, sums, at, by, out, to):
-    """Write ``(sum + half) * reciprocal >> 16 >> shift`` of the uint16 ``sums``, four a pixel, to ``out`` as ``drop_fourth``
-    does; ``by`` is (reciprocal, half, shift), all uint16. In SIMD lanes the upper half of a product is one instruction.
+def mean_columns(typingctx, line, at, by, out, to):
+    """Make 16 pixels of 24: three neighbours become two, each twice the outer one plus the middle one, divided.
+
+    ``line`` is uint64, four uint16 a pixel, read from ``at`` on; ``out`` is written as ``drop_fourth`` does.  ``by`` is
+    (reciprocal, half, shift), all uint16: a sum becomes ``(sum + half) * reciprocal >> 16 >> shift``.  In SIMD lanes the
+    upper half of a product is one instruction, and neighbours are picked out of two registers by one.
     """
 
     def codegen(context, builder, sig, args):
         lanes = ir.VectorType(ir.IntType(16), 4 * RUN)
         wide = ir.VectorType(ir.IntType(32), 4 * RUN)
+        eight = ir.VectorType(ir.IntType(64), 8)
+        address = _address(context, builder, sig.args[0], args[0], args[1])
+        blocks = [
+            builder.load(
+                builder.bitcast(builder.gep(address, [ir.Constant(ir.IntType(64), 8 * number)]), eight.as_pointer()), align=8
+            )
+            for number in range(3)
+        ]
+        halves = []
+        for number in range(2):
+            first, second = blocks[number], blocks[number + 1]
+            begin = 4 * number  # pixel 12 is number 4 of the second block
+            outer = builder.shuffle_vector(first, second, _constants([begin + 3 * (i // 2) + 2 * (i % 2) for i in range(8)]))
+            middle = builder.shuffle_vector(first, second, _constants([begin + 3 * (i // 2) + 1 for i in range(8)]))
+            halves.append(builder.add(builder.shl(outer, ir.Constant(eight, [1] * 8)), middle))
+        sums = builder.bitcast(builder.shuffle_vector(*halves, _constants(list(range(16)))), lanes)
         first = ir.Constant(lanes, ir.Undefined)
         reciprocal, half, shift = (
             builder.shuffle_vector(
@@ -81,15 +100,13 @@ def divide(typingctx, sums, at, by, out, to):
             )
             for number in range(3)
         )
-        source = _address(context, builder, sig.args[0], args[0], args[1])
-        loaded = builder.load(builder.bitcast(source, lanes.as_pointer()), align=2)
-        product = builder.mul(builder.zext(builder.add(loaded, half), wide), builder.zext(reciprocal, wide))
+        product = builder.mul(builder.zext(builder.add(sums, half), wide), builder.zext(reciprocal, wide))
         high = builder.trunc(builder.lshr(product, ir.Constant(wide, [16] * 4 * RUN)), lanes)
         four = builder.trunc(builder.lshr(high, shift), _PIXELS)
         _store_without_fourth(builder, four, _address(context, builder, sig.args[3], args[3], args[4]))
         return context.get_dummy_value()
 
-    return types.void(sums, types.intp, by, out, types.intp), codegen
+    return types.void(line, types.intp, by, out, types.intp), codegen
 
 
 @intrinsic
