@@ -142,12 +142,25 @@ def test_sequences_align_latents_actions_and_masks() -> None:
         for item, row in enumerate(batch.rows):
             end = {0: 5, 1: 105, 2: 135}[int(np.searchsorted(Latents.starts, row, side="right")) - 1]
             steps = min(20, end - row)
-            assert a["mask"][item].sum() == steps
-            assert a["z_mask"][item].sum() == min(20, end - row - 1)
+            begins, stops = np.flatnonzero(a["mask"][item])[[0, -1]] + [0, 1]
+            assert a["mask"][item].sum() == stops - begins and stops <= steps
+            assert not begins or stops == steps == 20, "only a window moved inwards has what does not count in front"
+            successors = a["mask"][item] * (np.arange(row, row + 20) + 1 < end)
+            np.testing.assert_array_equal(a["z_mask"][item], successors)
             np.testing.assert_array_equal(a["actions"][item, :steps, 0], np.arange(row, row + steps))
             np.testing.assert_array_equal(a["mu"][item, :steps, 0], np.arange(row, row + steps))
             if a["z_mask"][item, 19]:  # the target of the last input is there
                 assert a["mu"][item, 20, 0] == row + 20
+
+
+def test_every_frame_counts_in_m_s_training_with_the_same_chance() -> None:
+    """The last one of a long episode, with its end, as often as any other: else M learns that who lives long never dies."""
+    counted = np.zeros(135)
+    for batch in sequence_batches(Latents(), np.array([0, 1, 2]), 16, 20, 300, (3, 4)):
+        for row, mask in zip(batch.rows, batch.arrays["mask"], strict=True):
+            counted[row:row + 20] += mask[:135 - row]
+    expected = 300 * 16 * 20 / (20 + 119 + 49)
+    assert np.abs(counted - expected).max() < 5 * np.sqrt(expected)
 
 
 def test_a_reader_that_fails_raises_in_the_consumer(frames: Path) -> None:

@@ -100,18 +100,23 @@ def frame_steps(source: Source, episodes: npt.NDArray[np.int64], batch_size: int
 
 def sequence_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size: int, sequence: int, steps: int,
                      shuffle: tuple[int, ...]) -> Iterator[Batch]:
-    """``steps`` batches of random windows of random episodes, for M.
+    """``steps`` batches of random windows of random episodes, for M, in which every frame counts with the same chance.
 
     A window has up to ``sequence`` inputs and the step after them as the last target: mu and logvar are float32
-    [B, sequence + 1, 32], actions [B, sequence, 3], rewards, terminated and mask [B, sequence] (float32, 1 where real).
-    Shorter episodes are padded with zeros. A last step that terminated has no successor to predict: there z is masked by
-    ``z_mask``, while reward and termination still count.
+    [B, sequence + 1, 32], actions [B, sequence, 3], rewards, terminated and mask [B, sequence] (float32, 1 where it counts).
+    Shorter episodes are there as a whole, padded with zeros. Of a longer one a window may hang over either end: it is moved
+    inside, and what it then has too much is there for M's memory, but does not count. (Of windows that lie inside anyway one
+    in hundreds has an episode's last frame, and M would learn that who has lived for long does not die.) A last step that
+    terminated has no successor to predict: there z is masked by ``z_mask``, while reward and termination still count.
     """
     rng = generator(*shuffle)
+    lengths = source.lengths[episodes]
+    windows = np.where(lengths > sequence, lengths + sequence - 1, sequence)  # in how many of them a frame is: sequence
+    chances = windows / windows.sum()
 
     def batches() -> Iterator[Batch]:
         for _ in range(steps):
-            chosen = rng.choice(episodes, size=batch_size)
+            chosen = rng.choice(episodes, size=batch_size, p=chances)
             offsets = rng.random(batch_size)
             yield _sequences(source, chosen, offsets, sequence)
 
@@ -128,16 +133,19 @@ def _sequences(source: Source, episodes: npt.NDArray, offsets: npt.NDArray, sequ
     rows = np.zeros(size, np.int64)
     for item, (episode, offset) in enumerate(zip(episodes, offsets, strict=True)):
         start, length = int(source.starts[episode]), int(source.lengths[episode])
-        first = start + int(offset * (max(length - sequence, 0) + 1))
+        hangs = int(offset * (length + sequence - 1)) - (sequence - 1) if length > sequence else 0
+        first = start + min(max(hangs, 0), max(length - sequence, 0))
         stop = min(first + sequence, start + length)  # rows of inputs
+        counts = slice(start + max(hangs, 0) - first, min(start + hangs + sequence, stop) - first)
         after = min(stop + 1, start + length)
         rows[item] = first
         for name in ("mu", "logvar"):
             arrays[name][item, :after - first] = source.read(name, first, after)
         for name in ("actions", "rewards", "terminated"):
             arrays[name][item, :stop - first] = source.read(name, first, stop)
-        arrays["mask"][item, :stop - first] = 1
-        arrays["z_mask"][item, :after - first - 1] = 1
+        arrays["mask"][item, counts] = 1
+        arrays["z_mask"][item, counts] = 1
+        arrays["z_mask"][item, after - first - 1:] = 0
     return Batch(arrays, rows)
 
 
