@@ -495,7 +495,7 @@ def test_temperatures_are_compared(doom: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("flags,said", [
     (("--env", "dream", "--temperature", 0), "--temperature is 0"),
     (("--env", "toy", "--temperature", 1), "are for --env dream"),
-    (("--env", "doom"), "is a world of carracing, not of doom"),
+    (("--env", "doom"), "is a world of carracing, not of doom: give --env carracing, or"),
     (("--hidden", 4, 0), "--hidden is 0"), (("--env", "LunarLander-v3", "--hidden", -1), "--hidden is -1")])
 def test_what_does_not_fit_is_one_sentence(flags: tuple, said: str, tmp_path: Path) -> None:
     assert said in refuse("es", "--preset", "smoke", "--out", tmp_path / "run", *flags)

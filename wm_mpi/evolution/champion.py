@@ -134,7 +134,8 @@ def check_world(world: str | None, manifest: Manifest | None, champion: Champion
         UserError: another world, no world, or another kind of environment.
     """
     if family(spec.name) != family(trained_in) and not (spec.name == DREAM and manifest is not None):
-        raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}")
+        raise UserError(f"the champion was trained in --env {trained_in}, it cannot drive in --env {spec.name}: give "
+                        f"--env {trained_in}")
     if manifest is None:
         return
     found = manifest["files"]["policy.onnx"]

@@ -249,10 +249,10 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
     if world is None:
         raise UserError(f"--env {spec.name} needs --world: a directory that freeze wrote, or a name that ships")
     policy = WorldPolicy(world, width, deterministic, hidden)
-    made_for = played_in(policy.manifest)
-    if family(made_for) != family(spec.name):
-        raise UserError(f"{world} is a world of {family(made_for)}, not of {family(spec.name)}: give one that freeze made "
-                        "of that game with --world")
+    made_for, wanted = family(played_in(policy.manifest)), family(spec.name)
+    if made_for != wanted:
+        raise UserError(f"{world} is a world of {made_for}, not of {wanted}: give --env {made_for}, or with --world one that "
+                        f"freeze made of {wanted}")
     return policy
 
 
