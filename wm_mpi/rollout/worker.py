@@ -251,8 +251,8 @@ def make_policy(spec: EnvSpec, world: str | None, width: int, deterministic: boo
     policy = WorldPolicy(world, width, deterministic, hidden)
     made_for, wanted = family(played_in(policy.manifest)), family(spec.name)
     if made_for != wanted:
-        raise UserError(f"{world} is a world of {made_for}, not of {wanted}: give --env {made_for}, or with --world one that "
-                        f"freeze made of {wanted}")
+        raise UserError(f"{world} is a world of {made_for}, not of {wanted}: give --env {made_for}, or one that freeze "
+                        f"made of {wanted} with --world")
     return policy
 
 
