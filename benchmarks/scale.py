@@ -123,6 +123,12 @@ class PlayedRank:
         index = min(self._left, key=self._left.__getitem__)
         return self._now + max(0.0, self._left[index]) * self._seconds, index
 
+    def stop(self, now: float) -> None:
+        """The run has ended: what is left, copies of what others have answered, is not wanted any more."""
+        self._play(now)
+        self._left.clear()
+        self._queue.clear()
+
     def finish(self, index: int, now: float) -> None:
         """It has ended."""
         self._play(now)
@@ -203,6 +209,7 @@ class Cluster:
         elif content[0] == "tasks":
             rank.take([(index, self.lengths[index]) for index, _ in content[1]], when)
         elif content[0] in ("build", "end"):
+            rank.stop(when)
             self._at(when + self._costs.latency, "arrives", rank.number, ("ready", (self._capacity, None)))
         rank.version += 1
         ending = rank.next()
