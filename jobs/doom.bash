@@ -30,11 +30,11 @@ play "1/8 collect random play" wm_mpi.collect --env doom --episodes "${EPISODES:
 timed "2/8 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 1 --parts 4 \
     --learning-rate 5e-4 --kl-tolerance 0.5 --precision "$precision" --seed "$seed"
 timed "3/8 encode" python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
-timed "4/8 train M on short pieces" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn0" --steps 1500 --sequence 200 \
-    --last-learning-rate 5e-4 --precision "$precision" --seed "$seed"
+timed "4/8 train M on short pieces" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn0" --steps 8000 \
+    --steps-per-epoch 200 --sequence 200 --last-learning-rate 1e-4 --precision "$precision" --seed "$seed"
 # Who dies has been hit before: M must remember whole lives.
 timed "5/8 train M on whole lives" python -m wm_mpi.train_rnn --data "$out/latents" --init "$out/rnn0" --out "$out/rnn" \
-    --steps 500 --sequence 500 --batch-size 24 --learning-rate 5e-4 --last-learning-rate 1e-4 --precision "$precision" --seed "$seed"
+    --steps 800 --sequence 500 --batch-size 24 --learning-rate 3e-4 --last-learning-rate 1e-4 --precision "$precision" --seed "$seed"
 timed "6/8 freeze" python -m wm_mpi.freeze --vae "$out/vae" --rnn "$out/rnn" --data "$out/frames" --out "$out/world"
 play "7/8 train C in the dream" wm_mpi.es --env dream --world "$out/world" --temperature "${TEMPERATURE:-1.15}" --popsize 64 \
     --episodes 16 --generations 60 --eval-every 10 --eval-episodes 32 --seed "$seed" --out "$out/es"
