@@ -42,7 +42,7 @@ from wm_mpi.world.graph import build_policy, with_control
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.latent_dream import BLOCK, LatentDream, beginnings
-from wm_mpi.world.manifest import load_manifest
+from wm_mpi.world.manifest import load_manifest, meant_by
 from wm_mpi.world.policy import GraphPolicy, VectorPolicy, WorldPolicy, open_session
 from wm_mpi.world.reference import tick
 
@@ -415,9 +415,17 @@ def test_a_c_of_the_dream_is_judged_in_the_game(doom: Path, tmp_path: Path) -> N
         succeed("evaluate", "--run", doom / "es", "--episodes", 2, "--max-frames", 60, "--json", file, *flags)
         verdict = json.loads(file.read_text())
         assert verdict["env"]["env"] == name and verdict["env"].get("temperature") == (1.15 if name == "dream" else None)
-    said = succeed("es", "--preset", "smoke", "--env", "doom", "--world", doom / "world", "--max-frames", 40, *FEW, "--out",
-                   tmp_path / "real")
-    assert "finished" in said
+
+
+def test_the_game_is_the_world_s_or_the_champion_s(doom: Path, pipeline: Path, tmp_path: Path) -> None:
+    """Unless --env names one: es asks the world, collect the champion that plays, which was trained in a dream here."""
+    succeed("es", "--preset", "smoke", "--world", doom / "world", "--max-frames", 40, *FEW, "--out", tmp_path / "real")
+    succeed("collect", "--policy", doom / "es", "--episodes", 2, "--shard-episodes", 2, "--max-frames", 40, "--out",
+            tmp_path / "frames")
+    for place in ("real", "frames"):
+        assert json.loads((tmp_path / place / "config.json").read_text())["env"] == "doom"
+    assert meant_by("auto", None) == meant_by("auto", str(pipeline / "world")) == "fast"
+    assert meant_by("gymnasium", str(doom / "world")) == "gymnasium"
 
 
 def test_simple_ways_to_play_live_as_long_as_by_hand(doom: Path) -> None:

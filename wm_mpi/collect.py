@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json
+from wm_mpi.core.options import AUTO
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.rundir import RunDir, begin_directory
 from wm_mpi.core.schema import Collected
@@ -24,12 +25,13 @@ from wm_mpi.core.seeding import Stream, episode_seed
 from wm_mpi.data.collection import Collection, first_shards
 from wm_mpi.data.datasets import open_frames, write_index
 from wm_mpi.data.episodes import check_shard
-from wm_mpi.envs import EnvSpec, display, game_of, make_env, settled
+from wm_mpi.envs import EnvSpec, display, game_of, make_env, ours, settled
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.pool import Pool, Several, open_pool
 from wm_mpi.rollout.collector import Packer, Player
 from wm_mpi.rollout.exploration import ExploringPolicy, ShrinkingPolicy, behaviour
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
+from wm_mpi.world.manifest import meant_by
 from wm_mpi.world.policy import Policy
 
 BEHAVIOURS = ("random", "linear")
@@ -40,7 +42,9 @@ PLAYER, PACKER = 0, 1
 
 def main(config: CollectConfig) -> None:
     """Collect or go on collecting; worker ranks serve inside ``open_pool`` and come out with None."""
-    config = settled(config)
+    champion = load_champion(config)
+    meant = ours(champion.spec.name) if champion and config.env == AUTO else meant_by(config.env, None)
+    config = settled(replace(config, env=meant))
     game = game_of(config.env)
     if not game.pictures:
         raise UserError(f"--env {config.env} shows no frames, there is nothing to collect: C takes its vectors as they are")
@@ -49,7 +53,6 @@ def main(config: CollectConfig) -> None:
     if config.longest_held is not None and (game.smooth or config.policy != "random"):
         other = f"--policy {config.policy}" if config.policy != "random" else f"--env {config.env}, where they wander"
         raise UserError(f"--longest-held {config.longest_held} is for random actions that are held: not for {other}")
-    champion = load_champion(config)
     collection = Collection(Path(config.out), config.episodes, config.shard_episodes)
     seen: str = (champion and champion.spec.frame) or config.frame or str(game.frame)
     recorded = config.frame or seen
@@ -100,7 +103,8 @@ def load_champion(config: CollectConfig) -> Trained | None:
         return None
     if not RunDir(config.policy).config.exists():
         raise UserError(f"--policy {config.policy} is neither 'random' nor 'linear' nor the directory of an es run")
-    return load_trained(config.policy, env=config.env, world=config.world, max_frames=config.max_frames,
+    env = None if config.env == AUTO else config.env
+    return load_trained(config.policy, env=env, world=config.world, max_frames=config.max_frames,
                         lap_complete_percent=config.lap_complete_percent, deterministic=None)
 
 

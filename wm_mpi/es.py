@@ -6,6 +6,7 @@ from wm_mpi.core.config import EsConfig
 if __name__ == "__main__":
     run_command("es", EsConfig)
 
+from dataclasses import replace
 from pathlib import Path
 
 from wm_mpi.core.progress import log
@@ -15,12 +16,12 @@ from wm_mpi.envs import display, settled
 from wm_mpi.evolution.training import dreaming, train
 from wm_mpi.pool import Several, open_pool
 from wm_mpi.rollout.worker import make_rollout
-from wm_mpi.world.manifest import load_manifest, real
+from wm_mpi.world.manifest import load_manifest, meant_by, real
 
 
 def main(config: EsConfig) -> None:
     """Run or resume ``config``; worker ranks serve inside ``open_pool`` and come out with None."""
-    config = settled(config)
+    config = settled(replace(config, env=meant_by(config.env, config.world)))
     manifest = None if config.world is None else load_manifest(Path(config.world))
     config, spec = dreaming(config, manifest)
     introduce(config)

@@ -19,7 +19,7 @@ from wm_mpi.core.files import read_json, read_text, replaced_directory, whole_li
 from wm_mpi.core.progress import log
 from wm_mpi.core.provenance import digest
 from wm_mpi.data.arrays import load_arrays, save_arrays
-from wm_mpi.envs import family
+from wm_mpi.envs import ours
 from wm_mpi.envs.frame import PUBLISHED
 from wm_mpi.evolution.champion import Trained, load_trained
 from wm_mpi.evolution.run_state import lived
@@ -60,7 +60,7 @@ def publish(trained: Trained, world: Path, out: Path) -> None:
     """
     trained.require_linear("the paper's code has a linear one: export it without --published")
     manifest = load_manifest(world)
-    game = "fast" if family(played_in(manifest)) == "carracing" else played_in(manifest)
+    game = ours(played_in(manifest))
     if game not in NAMES:
         raise UserError(f"{trained.run.path} plays {game}, but the paper's authors published CarRacing and Doom only: "
                         "export it without --published")

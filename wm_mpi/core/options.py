@@ -20,6 +20,8 @@ PATHS = ("out", "data", "vae", "rnn", "run", "runs", "world", "old_world", "init
 """Options that name a file or a directory."""
 SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
 """Options that take the name of a champion that comes with the package instead of a directory."""
+AUTO = "auto"
+"""What --env calls the game that a world or a run is of."""
 SHIPPED = "carracing"
 """The champion, with its world, that commands take when they are told nothing."""
 Switch = tyro.conf.FlagCreatePairsOff[bool]
@@ -109,10 +111,10 @@ class Command:
 class EpisodeOptions:
     """How episodes are played, wherever they are played."""
 
-    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "carracing"
-    """'carracing' (our engine), 'gymnasium' (Gymnasium's CarRacing-v3), 'gym' (gym 0.26.2's, extra 'gym'), 'doom' (ViZDoom's
-    Take Cover, extra 'doom'), 'dream' (M's dream of --world), 'toy' (its optimum is known), an id of Gymnasium, or
-    package.module:Class of your own."""
+    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = AUTO
+    """'auto' (the game of --world or of the run that --policy names, else CarRacing), 'carracing' (our engine), 'gymnasium'
+    (Gymnasium's CarRacing-v3), 'gym' (gym 0.26.2's, extra 'gym'), 'doom' (ViZDoom's Take Cover, extra 'doom'), 'dream' (M's
+    dream of --world), 'toy' (its optimum is known), an id of Gymnasium, or package.module:Class of your own."""
     max_frames: int | None = None
     """Longest episode (frames; default: the game's own, 1,000 for CarRacing)."""
     lap_complete_percent: float = 0.95

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from wm_mpi.core.config import EsConfig, RnnConfig, TemperaturesConfig, WatchConfig
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.options import Command, flag
+from wm_mpi.core.options import AUTO, Command, flag
 
 
 def check(config: Command) -> None:
@@ -44,7 +44,7 @@ def check(config: Command) -> None:
         if not allowed:
             raise UserError(f"{flag(name)} is {value}, but must be above 0 and {within}")
     env = getattr(config, "env", None)
-    if env is not None and env not in BUILT_IN and not re.search(r"-v\d+$|^[\w.]+:\w+$", env):
+    if env is not None and env not in (AUTO, *BUILT_IN) and not re.search(r"-v\d+$|^[\w.]+:\w+$", env):
         raise UserError(f"--env is {env}, but must be one of carracing, {', '.join(BUILT_IN[1:])}, an id of Gymnasium with "
                         "its version, such as LunarLander-v3, or package.module:Class")
     if config.quiet and config.verbose:

@@ -12,11 +12,11 @@ from gymnasium.vector import VectorEnv
 from wm_mpi import __version__
 from wm_mpi.envs.display import display
 from wm_mpi.envs.frame import PolicyFrames, policy_frame
-from wm_mpi.envs.games import DREAM, GAMES, Game, Rules, family, game_of, solved_at, told_of
+from wm_mpi.envs.games import DREAM, GAMES, Game, Rules, family, game_of, ours, solved_at, told_of
 from wm_mpi.envs.look import Look, Pictured
 from wm_mpi.envs.one_by_one import OneByOne
 
-__all__ = ["DREAM", "GAMES", "EnvSpec", "Game", "Look", "display", "family", "game_of", "make_env", "make_pictured",
+__all__ = ["DREAM", "GAMES", "EnvSpec", "Game", "Look", "display", "family", "game_of", "make_env", "make_pictured", "ours",
            "policy_frame", "settled", "solved_at", "told_of"]
 
 

@@ -139,6 +139,11 @@ def family(name: str) -> str:
     return "carracing" if name in CARS else name
 
 
+def ours(name: str) -> str:
+    """The same game in our engine, where there is one."""
+    return "fast" if name in CARS else name
+
+
 def told_of(name: str) -> Look:
     """``Game.look`` as far as it is known without making an environment."""
     return GAMES[name].look if name in GAMES else Look(name)

@@ -8,10 +8,11 @@ from pathlib import Path
 from wm_mpi.core.controller import Control
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import explained, read_json
+from wm_mpi.core.options import AUTO
 from wm_mpi.core.schema import Manifest
 from wm_mpi.core.shipped import kind_of, shipped
 from wm_mpi.data.datasets import shown
-from wm_mpi.envs import DREAM, EnvSpec
+from wm_mpi.envs import DREAM, EnvSpec, ours
 
 AGAIN = "run python -m wm_mpi.freeze again to rebuild it"
 
@@ -39,6 +40,13 @@ def frame_of(manifest: Manifest | None) -> str:
 def played_in(manifest: Manifest) -> str:
     """The environment whose frames a world was made of, and of which it dreams."""
     return manifest["env"].get("env", "fast")
+
+
+def meant_by(env: str, world: str | None) -> str:
+    """The game that --env names: ``AUTO`` is that of a world, CarRacing without one; in our engine."""
+    if env != AUTO:
+        return env
+    return "fast" if world is None else ours(played_in(load_manifest(Path(world))))
 
 
 def controller_size(manifest: Manifest, hidden: int | Sequence[int] | None) -> int:
