@@ -27,7 +27,7 @@ ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 
 play "1/8 collect random play" wm_mpi.collect --env doom --episodes "${EPISODES:-2000}" --longest-held 160 --shard-episodes 50 \
     --seed "$seed" --out "$out/frames"
-timed "2/8 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 1 --parts 4 \
+timed "2/8 train V" python -m wm_mpi.train_vae --data "$out/frames" --out "$out/vae" --epochs 3 --parts 4 \
     --learning-rate 5e-4 --kl-tolerance 0.5 --precision "$precision" --seed "$seed"
 timed "3/8 encode" python -m wm_mpi.encode --data "$out/frames" --vae "$out/vae" --out "$out/latents"
 timed "4/8 train M on short pieces" python -m wm_mpi.train_rnn --data "$out/latents" --out "$out/rnn0" --steps 8000 \
