@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wm_mpi.core.errors import EXIT_BUG, UserError
@@ -25,7 +26,7 @@ from wm_mpi.core.progress import Progress, log
 from wm_mpi.envs import EnvSpec, display, settled
 from wm_mpi.pool import Pool, launched_size, mpi_library, open_pool, survives
 from wm_mpi.rollout.host_checks import PROBE, Examiner, Facts, Finding, check_hosts
-from wm_mpi.world.manifest import frame_of, load_manifest
+from wm_mpi.world.manifest import frame_of, load_manifest, meant_by
 
 DOUBTFUL_BYTES, TOO_FEW_BYTES = 2 * 2**30, 200 * 2**20
 """Free disk below which a run is in doubt, or will fail (bytes; a run of the paper's size journals about 200 MB)."""
@@ -57,7 +58,7 @@ def examine(config: DoctorConfig, findings: list[Finding]) -> None:
         UserError: a rank cannot play, the output directory cannot be written, or the launcher's MPI is another one.
     """
     out = Path(config.out)
-    config = settled(config)
+    config = settled(replace(config, env=meant_by(config.env, config.world)))
     spec = EnvSpec(config.env, frame=frame_of(None if config.world is None else load_manifest(Path(config.world))))
     with open_pool(lambda: Examiner(spec, config.world, config.width, config.seconds, out / PROBE),
                    lambda: display(config.display)) as pool:

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from wm_mpi.core.options import (
+    AUTO,
     SHIPPED,
     WIDTH,
     Command,
@@ -472,8 +473,8 @@ class DoctorConfig(Command):
     """Directory that runs will be written to: its locks, free space and visibility to all ranks are checked."""
     world: str | None = SHIPPED
     """Directory or name of the world that es will use."""
-    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = "carracing"
-    """Environment that es will use."""
+    env: Annotated[str, tyro.conf.arg(metavar="GAME")] = AUTO
+    """Environment that es will use ('auto': the game of --world)."""
     width: int = WIDTH
     """Episodes that a rank plays in lock-step (count)."""
     seconds: float = 5.0
