@@ -52,6 +52,15 @@ def split_episodes(episodes: int, validation: float, seed: int) -> tuple[npt.NDA
     return np.sort(train), np.sort(order[:held_out])
 
 
+LARGE_ERROR = 5.0
+"""Errors on a reward that are larger (points) count by their size, smaller ones by their square, for M and its gate.
+
+So M learns the mean of what comes often. Of tiles, which come in one frame of three to five, anything nearer to a median is
+none at all, and a dream in which nothing pays teaches C to stand still. What comes once, 100 points off at the field's edge,
+rules nothing.
+"""
+
+
 def long_enough(source: Source, episodes: npt.NDArray[np.int64], dropped_frames: int) -> npt.NDArray[np.int64]:
     """The episodes of more than ``dropped_frames``, or all where none is so long."""
     chosen = episodes[source.lengths[episodes] > dropped_frames]

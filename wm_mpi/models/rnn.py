@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from wm_mpi.core.controller import ACTIONS
+from wm_mpi.data.batches import LARGE_ERROR
 
 MIXTURES = 5
 LOGSTD_BOUND = 7.0
@@ -61,7 +62,7 @@ class MdnRnn(keras.Model):
                                    y_pred["target"]), axis=-1)
         error = ops.abs(y_pred["reward"] - x["rewards"])
         # Huber: leaving the field pays -100 at once and would rule a squared error
-        huber = ops.where(error < 1.0, 0.5 * error * error, error - 0.5)
+        huber = ops.where(error < LARGE_ERROR, error * error / (2 * LARGE_ERROR), error - LARGE_ERROR / 2)
         logit = y_pred["termination"]
         entropy = ops.softplus(logit) - logit * x["terminated"]
         losses = {"nll": _masked_mean(nll, x["z_mask"]), "reward": _masked_mean(huber, x["mask"]),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from wm_mpi.data.batches import LARGE_ERROR
 from wm_mpi.envs.frame import bar_row
 
 CAR: dict[str, tuple[slice, slice]] = {"road": (slice(48, 60), slice(28, 36)), "whole": (slice(42, 53), slice(28, 36)),
@@ -81,16 +82,17 @@ def inside(values: npt.NDArray, share: float) -> float:
 
 
 def huber(error: npt.NDArray) -> float:
-    """Mean Huber loss with delta 1, as M's reward head is trained."""
-    return float(special.huber(1.0, error.astype(np.float64)).mean())
+    """Mean Huber loss (over delta, so that it grows by 1 per point at last), as M's reward head is trained."""
+    return float(special.huber(LARGE_ERROR, error.astype(np.float64)).mean() / LARGE_ERROR)
 
 
 def huber_centre(values: npt.NDArray) -> float:
-    """The constant with the least Huber loss (delta 1) to ``values`` [N], by bisection."""
+    """The constant with the least Huber loss to ``values`` [N], by bisection."""
     low, high = float(values.min()), float(values.max())
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (low, middle) if np.clip(middle - values, -1, 1).sum(dtype=np.float64) > 0 else (middle, high)
+        pull = np.clip(middle - values, -LARGE_ERROR, LARGE_ERROR).sum(dtype=np.float64)
+        low, high = (low, middle) if pull > 0 else (middle, high)
     return (low + high) / 2
 
 
