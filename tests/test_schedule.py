@@ -1,5 +1,6 @@
 """Who plays what, played through on a clock of its own: no MPI, any number of ranks."""
 
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -110,6 +111,17 @@ def test_no_copy_is_missed_by_passing_over_whole_ranks() -> None:
     assert copied > 100
 
 
+@contextlib.contextmanager
+def on_four_ranks(kind: type[scale.Cluster], places: int) -> Iterator[tuple[scale.Cluster, manager.MpiPool]]:
+    """Rank 0's own code, with ranks and messages that are played."""
+    clock = scale.Clock()
+    with mock.patch.object(manager, "time", clock), mock.patch.object(membership, "time", clock):
+        cluster = kind(4, places, scale.Costs(1.5e-4, 9e-5, 0.0, 0.0, 10.0, 2e-5), clock)
+        pool = manager.MpiPool(cluster)  # type: ignore[arg-type]
+        pool.begin()
+        yield cluster, pool
+
+
 @pytest.mark.parametrize(("tasks", "dealt"), [(64, [16, 16, 16, 16]), (6, [2, 2, 1, 1]), (40, [10, 10, 10, 10])])
 def test_ranks_are_dealt_tasks_that_follow_one_another(tasks: int, dealt: list[int]) -> None:
     """Of many; few spread over all. What follows one another shares a candidate, which a message holds once."""
@@ -122,11 +134,7 @@ def test_ranks_are_dealt_tasks_that_follow_one_another(tasks: int, dealt: list[i
                 first.setdefault(ranks[0], [index for index, _ in content])
             super().send(ranks, kind, content)
 
-    clock = scale.Clock()
-    with mock.patch.object(manager, "time", clock), mock.patch.object(membership, "time", clock):
-        cluster = Noting(4, 16, scale.Costs(1.5e-4, 9e-5, 0.0, 0.0, 10.0, 2e-5), clock)
-        pool = manager.MpiPool(cluster)  # type: ignore[arg-type]
-        pool.begin()
+    with on_four_ranks(Noting, 16) as (cluster, pool):
         cluster.lengths = np.full(tasks, 100.0)
         pool.run(None, list(range(tasks)))
     assert sorted(map(len, first.values()), reverse=True) == dealt
@@ -148,11 +156,7 @@ def test_copies_are_for_ranks_with_nothing_left_to_play() -> None:
                 sent.update(index for index, _ in content)
             super().send(ranks, kind, content)
 
-    clock = scale.Clock()
-    with mock.patch.object(manager, "time", clock), mock.patch.object(membership, "time", clock):
-        cluster = Noting(4, 32, scale.Costs(1.5e-4, 9e-5, 0.0, 0.0, 10.0, 2e-5), clock)
-        pool = manager.MpiPool(cluster)  # type: ignore[arg-type]
-        pool.begin()
+    with on_four_ranks(Noting, 32) as (cluster, pool):
         for lengths in (np.full(64, 500.0), np.array([500.0] * 57 + [9000.0] * 7)):
             sent.clear()
             cluster.lengths = lengths
