@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import DREAMT, FEW, metrics, refuse, same, succeed
+from conftest import DREAMT, FEW, here, metrics, refuse, same, succeed
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
@@ -39,12 +39,14 @@ from wm_mpi.rollout.exploration import HeldPolicy
 from wm_mpi.rollout.worker import Rollout, Task
 from wm_mpi.world.gates.survival_probe import EPISODES, SEED, Lived, describe, probe_survival, table
 from wm_mpi.world.graph import build_policy, with_control
+from wm_mpi.world.graph_builder import Builder
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.latent_dream import BLOCK, LatentDream, beginnings
 from wm_mpi.world.manifest import load_manifest, meant_by
 from wm_mpi.world.policy import GraphPolicy, VectorPolicy, WorldPolicy, open_session
 from wm_mpi.world.reference import tick
+from wm_mpi.world.weights import halved
 
 RNG = np.random.default_rng(15)
 CONTROLS = {"car": Control(), "doom": game_of("doom").control, "choice": Control((Output(1, 0, -1),) * 4, "choice"),
@@ -113,6 +115,46 @@ def test_all_say_the_same_of_a_control(name: str) -> None:
             np.testing.assert_allclose(policy.memory[0], exact["h"], atol=1e-4)
         h, c = exact["h"].astype(np.float32), exact["c"].astype(np.float32)
     assert Control.of(json.loads(json.dumps(control.describe()))) == control
+
+
+def test_weights_in_half_the_room_are_the_same_numbers() -> None:
+    """An M whose weights half precision holds takes less room in the graph, and acts to the bit as it would in full."""
+    control = game_of("doom").control
+    vae, rnn = made_weights("doom", control)
+    rounded = {name: value.astype(np.float32) for name, value in halved(rnn, "made").items()}
+    full, small = (build_policy(vae, each, control=control).SerializeToString() for each in (rnn, rounded))
+    assert len(full) - len(small) == pytest.approx(2 * (65 + 512) * 4 * 512, rel=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Builder, "weights", Builder.constant)
+        as_ever = build_policy(vae, rounded, control=control).SerializeToString()
+    assert len(as_ever) == pytest.approx(len(full), abs=1000)
+    said, wanted = (GraphPolicy(each, 3, True, control) for each in (small, as_ever))
+    for policy in (said, wanted):
+        for slot in range(3):
+            policy.assign(slot, np.random.default_rng(slot).normal(0, 0.3, policy.parameters), 0)
+    for _ in range(3):
+        frames = RNG.integers(0, 256, (3, 64, 64, 3), np.uint8)
+        np.testing.assert_array_equal(said.act(frames), wanted.act(frames))
+        for one, other in zip(said.memory, wanted.memory, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(UserError, match="made: lstm/bias does not fit into half precision, its largest weight is 1e"):
+        halved({"lstm/bias": np.array([1e6, 1.0], np.float32)}, "made")
+
+
+def test_a_world_in_half_is_what_it_was_judged_as(doom: Path, tmp_path: Path) -> None:
+    """M is rounded before all else, stored so, and what is exported later is this very M."""
+    here("freeze", "--preset", "smoke", "--half", "--vae", doom / "vae", "--rnn", doom / "rnn", "--data", doom / "frames",
+         "--out", tmp_path / "world")
+    trained, stored = load_arrays(doom / "rnn" / "weights.h5", "")[0], load_arrays(tmp_path / "world" / "rnn.h5", "")[0]
+    for name, value in trained.items():
+        np.testing.assert_array_equal(stored[name], value.astype(np.float16))
+    assert any(not np.array_equal(stored[name], value) for name, value in trained.items())
+    sizes = [(world / "world" / "policy.onnx").stat().st_size for world in (doom, tmp_path)]
+    assert sizes[0] - sizes[1] > 2_000_000
+    succeed("es", *DREAMT, "--world", tmp_path / "world", "--generations", 2, "--out", tmp_path / "es")
+    succeed("export", "--run", tmp_path / "es", "--out", tmp_path / "card")
+    shared = load_arrays(tmp_path / "card" / "rnn.h5", "")[0]
+    assert all(np.array_equal(shared[name], value) for name, value in stored.items())
 
 
 def test_a_push_reaches_a_controller_without_bias() -> None:

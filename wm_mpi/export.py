@@ -11,8 +11,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wm_mpi.core import schema
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_json, read_text, replaced_directory, whole_lines, write_json, write_text
@@ -27,6 +25,7 @@ from wm_mpi.reporting.model_card import model_card, unrooted
 from wm_mpi.world.latent_dream import BEGINNINGS, beginnings
 from wm_mpi.world.manifest import AGAIN, frame_of, load_manifest, played_in, read_part
 from wm_mpi.world.published import NAMES, Published, write_published
+from wm_mpi.world.weights import halved
 
 CARD = "README.md"
 MANIFEST = "manifest.json"
@@ -118,10 +117,4 @@ def halve(source: Path, target: Path) -> None:
     """
     about: dict[str, Any]
     arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again")
-    with np.errstate(over="ignore"):  # it is said below
-        halves: dict[str, Any] = {name: value.astype(np.float16) for name, value in arrays.items()}
-    for name, value in halves.items():
-        if not np.isfinite(value).all():
-            raise UserError(f"{source}: {name} does not fit into half precision, its largest weight is "
-                            f"{np.abs(arrays[name]).max():.3g}: train V and M anew with a lower --learning-rate")
-    save_arrays(target, halves, unrooted({**about, "stored_as": "float16"}), compress=True)
+    save_arrays(target, halved(arrays, str(source)), unrooted({**about, "stored_as": "float16"}), compress=True)

@@ -41,7 +41,7 @@ from wm_mpi.world.graph import build_encoder, build_policy
 from wm_mpi.world.latent_dream import BEGINNINGS
 from wm_mpi.world.policy import GraphPolicy
 from wm_mpi.world.reference import tick
-from wm_mpi.world.weights import hidden_of, latents_of
+from wm_mpi.world.weights import halved, hidden_of, latents_of
 
 Loaded = tuple[Arrays, dict[str, Any]]
 """Weights, and what is recorded with them."""
@@ -66,6 +66,8 @@ def main(config: FreezeConfig) -> None:
     if rnn_about["vae"] != vae_about["sha256"]:
         raise UserError(f"M in {config.rnn} was trained on the latents of another V than {config.vae}: run encode and "
                         "train_rnn with this V, or give the V that encode used")
+    if config.half:
+        rnn_weights = {name: value.astype(np.float32) for name, value in halved(rnn_weights, config.rnn).items()}
     world = Path(config.out)
     check_writable(world / "manifest.json")
     with open_frames(config.data) as data:
@@ -91,6 +93,9 @@ def main(config: FreezeConfig) -> None:
             (new / "policy.onnx").write_bytes(graph)
             for kind, directory in (("vae", config.vae), ("rnn", config.rnn)):
                 shutil.copyfile(weights_file(directory, kind), new / f"{kind}.h5")
+            if config.half:
+                about = {**rnn_about, "stored_as": "float16"}
+                save_arrays(new / "rnn.h5", halved(rnn_weights, config.rnn), about, compress=True)
             paint_samples(new / "samples.png", vae, sample_frames(data))
             save_arrays(new / BEGINNINGS, first, {"kind": "beginnings"}, compress=True)
             write_json(new / "manifest.json", {

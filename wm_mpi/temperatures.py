@@ -51,8 +51,8 @@ def run_at(config: TemperaturesConfig, temperature: float) -> EsConfig:
     """The options of es at a temperature."""
     return EsConfig(env=DREAM, world=config.world, out=str(Path(config.out) / f"{temperature:g}"), temperature=temperature,
                     popsize=config.popsize, episodes=config.episodes, generations=config.generations,
-                    eval_every=config.eval_every, eval_episodes=config.eval_episodes, max_frames=config.max_frames,
-                    width=config.width, seed=config.seed, display=config.display)
+                    components=config.components, eval_every=config.eval_every, eval_episodes=config.eval_episodes,
+                    max_frames=config.max_frames, width=config.width, seed=config.seed, display=config.display)
 
 
 def judged(config: TemperaturesConfig, pool: Pool, run: EsConfig, worker: int, env: str | None) -> Result:

@@ -170,6 +170,9 @@ class FreezeConfig(Command):
     precision: Literal["auto", "int8", "fp32"] = "auto"
     """Number format of V's convolutions in policy.onnx. auto: the fastest that passes its gate, of int8, one convolution in
     fp32 with the others in int8, and fp32; int8: that or an error."""
+    half: bool = False
+    """Round M's weights to half precision first, as export stores them anyway: the world of an M with 512 units gets a third
+    smaller, and what is judged, dreamt in and shared is one and the same M."""
     force: bool = False
     """Write the world even if gates fail; the manifest lists them."""
     probe: bool = True
@@ -233,6 +236,9 @@ class EsConfig(EpisodeOptions, Command):
     restarts: int | None = dataclasses.field(default=None, metadata=of_strategies("cma", "sep-cma"))
     """cma, sep-cma: how often to begin again, with twice the candidates, when pycma says that the search has ended (0 to
     10; default: 0)."""
+    components: int | None = None
+    """Search a linear C of a world in so many principal components of what it sees, each scaled to a mean square of 1; they
+    are found in the world's dreams (count; default: none, each of C's weights is searched by itself)."""
     init: str | None = None
     """Where the search begins: the file of refit, or the directory of a run in the same world (default: at zero)."""
     stop_at: float | None = dataclasses.field(default=None, metadata=changeable())
@@ -286,6 +292,8 @@ class TemperaturesConfig(Command):
     """Dreams per candidate, shared by the generation (count)."""
     eval_every: int = 10
     """Generations between validations of the mean solution, in the real game (count)."""
+    components: int | None = None
+    """As es's (count)."""
     eval_episodes: int = 32
     """Validation episodes (count)."""
     test_episodes: int = 100

@@ -21,7 +21,7 @@ def check(config: Command) -> None:
              "eval_episodes": 1, "test_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0,
              "steps_per_epoch": 1, "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1,
              "buffer_frames": 1, "kl_tolerance": 0, "exploration": 0, "films": 0, "hidden": 1, "latents": 1, "bar_weight": 0,
-             "longest_held": 1, "momentum": 0, "weight_decay": 0, "restarts": 0}
+             "longest_held": 1, "components": 1, "momentum": 0, "weight_decay": 0, "restarts": 0}
     for name, bound in least.items():
         value = getattr(config, name, None)
         for each in value if isinstance(value, tuple) else () if value is None else (value,):
@@ -80,6 +80,8 @@ def check_strategy(config: EsConfig) -> None:
                             f"{config.strategy}: leave it out")
     if config.strategy in PAIRED and config.popsize % 2:
         raise UserError(f"--popsize is {config.popsize}, but must be even: {config.strategy} plays antithetic pairs")
+    if config.components is not None and config.hidden:
+        raise UserError("--components is for a linear C: give it or --hidden, not both")
     if config.momentum is not None and config.momentum >= 1:
         raise UserError(f"--momentum is {config.momentum}, but must be below 1")
 

@@ -49,6 +49,7 @@ class Settings(TypedDict):
     seed: int
     strategy: NotRequired[str]
     hidden: NotRequired[list[int] | int | None]
+    components: NotRequired[int | None]
     temperature: NotRequired[float | None]
     stop_at: NotRequired[float | None]
     validate_in: NotRequired[str | None]

@@ -1,5 +1,6 @@
 """The loop of evolution strategies: ask, play, tell, validate, save."""
 
+import functools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wm_mpi.core.config import EsConfig
+from wm_mpi.core.controller import Control
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import read_jsonl, write_text
 from wm_mpi.core.progress import Progress
@@ -23,7 +25,9 @@ from wm_mpi.evolution.loggers import open_loggers
 from wm_mpi.evolution.run_state import Generation, PlayedEpisodes, RunState, finished, lived
 from wm_mpi.evolution.strategies import begin_strategy, load_strategy
 from wm_mpi.evolution.strategies.base import Recipe
+from wm_mpi.evolution.strategies.subspace import Subspace
 from wm_mpi.pool import Pool
+from wm_mpi.rollout.components import whitened_components
 from wm_mpi.rollout.worker import Played, Task, make_policy, require_finite
 from wm_mpi.world.manifest import controller_size, frame_of, played_in
 
@@ -48,15 +52,14 @@ def dreaming(config: EsConfig, manifest: Manifest | None) -> tuple[EsConfig, Env
 def train(config: EsConfig, pool: Pool, spec: EnvSpec, manifest: Manifest | None, workers: tuple[int, int]) -> None:
     """The ES loop: ask, play, tell, validate, save. ``workers``: the numbers of those of a rank that train and validate."""
     run = RunDir(config.out)
+    new = functools.cache(lambda: begin_strategy(config, begin(config, spec, manifest), subspace(config, manifest)))
     if not run.checkpoint_files():
-        begin(config, spec, manifest)  # complains, if at all, before the directory is taken
+        new()  # complains, if at all, before the directory is taken
     world = {"world_sha256": None if manifest is None else manifest["files"]["policy.onnx"]}
     run.begin(config.values() | world, config.changeable_fields())
     if not run.checkpoint_files() and config.init is not None and Path(config.init).is_dir():
         write_text(run.earlier, "".join(f"{json.dumps(row)}\n" for row in lived(RunDir(config.init))))
-    state, strategy = RunState.resume(
-        run, lambda: begin_strategy(config, begin(config, spec, manifest)), lambda data: load_strategy(config, data),
-        spec.describe() | world)
+    state, strategy = RunState.resume(run, new, lambda data: load_strategy(config, data), spec.describe() | world)
     total = config.generations * config.popsize * config.episodes
     rows = read_jsonl(run.metrics, Row)
     with (open_loggers(run, rows, config.log, config.values()) as loggers,
@@ -105,6 +108,20 @@ def begin(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> npt.NDA
         raise UserError(f"--init {init} does not fit, its C has {arrays['parameters'].size:,} numbers, not {size:,}: give "
                         "the --hidden that it was trained with")
     return arrays["parameters"]
+
+
+def subspace(config: EsConfig, manifest: Manifest | None) -> Subspace | None:
+    """Where C is searched with --components.
+
+    Raises:
+        UserError: that is more than there is, or nothing can be dreamt.
+    """
+    if config.components is None:
+        return None
+    if manifest is None or config.world is None:
+        raise UserError(f"--components is for games with a world, in whose dreams they are found, and {config.env} has none")
+    game, control = game_of(played_in(manifest)), Control.of(manifest.get("controller"))
+    return Subspace(whitened_components(config.world, game, config.components, config.seed), control.actions, control.bias)
 
 
 def parameters_of(config: EsConfig, spec: EnvSpec, manifest: Manifest | None) -> int:

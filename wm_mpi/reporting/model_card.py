@@ -79,10 +79,11 @@ def began_with(last: Generation) -> str:
 
 def flags_of(settings: Settings) -> str:
     """What es must be told to go on where C was trained."""
-    hidden = f"--hidden {' '.join(layers_of(settings))} " if layers_of(settings) else ""
+    kind = f"--hidden {' '.join(layers_of(settings))} " if layers_of(settings) else ""
+    kind += f"--components {settings['components']} " if settings.get("components") else ""
     if settings["env"] == DREAM:
-        return f"--env dream --temperature {settings.get('temperature') or 1:g} {hidden}"
-    return hidden if family(settings["env"]) == "carracing" else f"--env {settings['env']} {hidden}"
+        return f"--env dream --temperature {settings.get('temperature') or 1:g} {kind}"
+    return kind if family(settings["env"]) == "carracing" else f"--env {settings['env']} {kind}"
 
 
 def controller(settings: Settings) -> str:

@@ -34,6 +34,14 @@ class Builder:
         self.constants.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
+    def weights(self, name: str, value: npt.NDArray) -> str:
+        """Add float32 weights and give their name; in half the room where half precision holds each of them exactly."""
+        with np.errstate(over="ignore"):
+            halved = value.astype(np.float16)
+        if not np.array_equal(halved, value):
+            return self.constant(name, value)
+        return self.node("Cast", [self.constant(f"{name}_half", halved, np.float16)], name, to=TensorProto.FLOAT)
+
     def model(self, name: str, inputs: Mapping[str, list[int]], outputs: Mapping[str, list[int]]) -> onnx.ModelProto:
         """The checked graph of inputs to outputs, by their shapes without the batch; all are float32, frames uint8."""
         def info(names: Mapping[str, list[int]]) -> list[onnx.ValueInfoProto]:

@@ -59,7 +59,7 @@ def remember(build: Builder, rnn: Weights) -> None:
     hidden = hidden_of(rnn)
     everything = build.node("Concat", ["z", "actions", "h"], "lstm_in", axis=1)
     kernel = np.concatenate([rnn["lstm/kernel"], rnn["lstm/recurrent_kernel"]], axis=0)
-    build.node("Gemm", [everything, build.constant("lstm_kernel", kernel),
+    build.node("Gemm", [everything, build.weights("lstm_kernel", kernel),
                         build.constant("lstm_bias", rnn["lstm/bias"])], "gates")
     build.nodes.append(helper.make_node(
         "Split", ["gates", build.constant("quarters", [hidden] * 4, np.int64)], ["i", "f", "g", "o"], axis=1))
