@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURES = ROOT / "docs" / "walkthrough.md", ROOT / "docs" / "pictures"
 STAGES = {"collect": "collect", "train V": "train V", "encode": "encode", "train M": "train M", "freeze": "freeze",
           "train C": "train C", "evaluate": "evaluate", "the first 4": "evaluate in Gymnasium", "film": "film and sheet",
-          "report": "report"}
+          "report": "report", "C in the dream": "train C in Doom's dream, judge it twice", "sheets": "films of Doom"}
 """How a headline in the log begins -> what the page calls the stage."""
 FILM_FRAME = 333
 """The frame of the film that the page shows."""
@@ -28,11 +28,13 @@ def main(out: Path) -> None:
     shutil.copy(out / "world" / "samples.png", PICTURES / "samples.png")
     shutil.copy(out / "drive.png", PICTURES / "watch_sheet.png")
     shutil.copy(out / "report.png", PICTURES / "report.png")
+    for name in ("dream", "game"):
+        shutil.copy(out / f"{name}.png", PICTURES / f"doom_{name}.png")
     film_frame(out / "drive.mp4", PICTURES / "watch_film.png")
     screenshots(out / "es")
     log = (out / "walkthrough.log").read_text(encoding="utf-8").splitlines()
     text = PAGE.read_text(encoding="utf-8")
-    for mark, figures in (("stages", stages(log)), ("verdict", verdict(log))):
+    for mark, figures in (("stages", stages(log)), ("verdict", verdict(log, "track")), ("dream", verdict(log, "episode"))):
         if not figures:
             continue
         text, found = re.subn(rf"(<!-- {mark}:.*? -->\n).*?(\n<!-- end of {mark} -->)",
@@ -98,10 +100,11 @@ def stages(log: list[str]) -> str:
                       f"Taken on {cores} cores {beside} by `bash jobs/walkthrough.bash`."])
 
 
-def verdict(log: list[str]) -> str:
-    """The lines that evaluate printed."""
+def verdict(log: list[str], episode: str) -> str:
+    """The lines that evaluate printed of a game in which an episode is called so."""
     said = [line.split(" ", 1)[1] for line in log]
-    found = [line for line in said if " test tracks (" in line or ", lap at " in line or line.startswith("not solved")]
+    found = [line for begin, line in enumerate(said) if f" test {episode}s (" in "\n".join(said[max(0, begin - 2):begin + 1])
+             and (f" test {episode}s (" in line or line.startswith(("mean solution", "not solved", "solved")))]
     return "\n".join(f"    {line}" for line in dict.fromkeys(found))
 
 

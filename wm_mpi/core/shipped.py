@@ -56,6 +56,11 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in PRETRAINED.glob("*/champion.h5"))
 
 
+def offered() -> str:
+    """All of them in words."""
+    return f"{' or '.join(shipped())}, which come{'s' * (len(shipped()) == 1)} with the package"
+
+
 def beside(run: str | Path, name: str) -> Path:
     """Where a file about a run goes unless told otherwise: into its directory; of a shipped one, into the current one."""
     path = Path(run).resolve()

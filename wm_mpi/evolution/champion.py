@@ -16,7 +16,7 @@ from wm_mpi.core.progress import log
 from wm_mpi.core.rundir import RunDir
 from wm_mpi.core.schema import Champion, Generation, Manifest, Settings, checked
 from wm_mpi.core.seeding import EpisodeSeed, Stream, episode_seed, track_seed
-from wm_mpi.core.shipped import called, found, kind_of, shipped
+from wm_mpi.core.shipped import called, found, kind_of, offered
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import DREAM, EnvSpec, family, game_of
 from wm_mpi.evolution.run_state import finished
@@ -109,8 +109,8 @@ def open_run(path: str) -> tuple[RunDir, Settings]:
     restore = "restore it, or give another --run"
     settings = read_json(run.config, dict[str, Any], restore) if run.config.exists() else {}
     if "popsize" not in settings:
-        raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es, or "
-                        f"{' or '.join(shipped())}, which comes with the package")
+        raise UserError(f"{run.path} is not the directory of an es run, {kind_of(run.path)}: give --run the --out of es, "
+                        f"or {offered()}")
     return run, checked(settings, Settings, str(run.config), restore)  # type: ignore[arg-type]
 
 

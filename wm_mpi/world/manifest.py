@@ -10,7 +10,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import explained, read_json
 from wm_mpi.core.options import AUTO
 from wm_mpi.core.schema import Manifest
-from wm_mpi.core.shipped import kind_of, shipped
+from wm_mpi.core.shipped import kind_of, offered
 from wm_mpi.data.datasets import shown
 from wm_mpi.envs import DREAM, EnvSpec, ours
 
@@ -25,8 +25,8 @@ def load_manifest(world: Path) -> Manifest:
     """
     path = world / "manifest.json"
     if not path.exists():
-        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, or "
-                        f"{' or '.join(shipped())}, which comes with the package")
+        raise UserError(f"{world} is not a world, {kind_of(world)}: give --world the directory that freeze wrote, "
+                        f"or {offered()}")
     manifest = read_json(path, Manifest, AGAIN)
     read_part(world, manifest, "policy.onnx")
     return manifest
