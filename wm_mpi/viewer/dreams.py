@@ -18,7 +18,7 @@ from wm_mpi.world.latent_dream import LatentDream
 from wm_mpi.world.manifest import frame_of, load_manifest, played_in
 from wm_mpi.world.policy import VectorPolicy
 
-DREAMT_VIEWS = (("seen", "dreamt"), ("reconstructed", "what V keeps of it"), ("predicted", "what M found likeliest"))
+DREAMT_VIEWS = (("seen", "dreamt"), ("reconstructed", "what V keeps of it"), ("predicted", "M's likeliest"))
 
 
 class Dreaming(Session):
