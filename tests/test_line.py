@@ -100,7 +100,7 @@ def test_names_of_what_ships_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (("es", "--world", "carracin"), "did you mean carracing, which comes with the package?"),
     (("evaluate", "--run", "car_racing"), "did you mean carracing, which comes with the package?"),
     (("watch", "--run", "runs/ess"), "did you mean runs/es?"),
-    (("watch", "--run", "something"), "it does not exist: give --run the --out of es, or carracing or doom, which come with"),
+    (("watch", "--run", "something"), "it does not exist: give --run the --out of es, or carracing or doom, which come"),
     (("es", "--world", "runs"), "or carracing or doom, which come with the package")])
 def test_a_name_that_is_not_there(arguments: tuple[str, ...], meant: str, tmp_path: Path) -> None:
     (tmp_path / "runs/es").mkdir(parents=True)
