@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Make docs/walkthrough.md anew: run the commands that it shows, from nothing, take its pictures into docs/pictures/, and
-# write the figures between its marks. Running it again continues where it stopped; it takes about half an hour of two cores.
+# write the figures between its marks. Running it again continues where it stopped; it takes about twelve minutes of two
+# cores, and up to a quarter of an hour more for Doom.
 #
 #   bash jobs/walkthrough.bash
 #   OUT=runs/elsewhere bash jobs/walkthrough.bash

@@ -91,11 +91,12 @@ def main(config: FreezeConfig) -> None:
             print(table_of_survival(lived))
         with replaced_together(world, last="manifest.json") as new:
             (new / "policy.onnx").write_bytes(graph)
-            for kind, directory in (("vae", config.vae), ("rnn", config.rnn)):
-                shutil.copyfile(weights_file(directory, kind), new / f"{kind}.h5")
+            shutil.copyfile(weights_file(config.vae, "vae"), new / "vae.h5")
             if config.half:
                 about = {**rnn_about, "stored_as": "float16"}
                 save_arrays(new / "rnn.h5", halved(rnn_weights, config.rnn), about, compress=True)
+            else:
+                shutil.copyfile(weights_file(config.rnn, "rnn"), new / "rnn.h5")
             paint_samples(new / "samples.png", vae, sample_frames(data))
             save_arrays(new / BEGINNINGS, first, {"kind": "beginnings"}, compress=True)
             write_json(new / "manifest.json", {
