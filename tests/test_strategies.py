@@ -346,15 +346,24 @@ def test_lm_ma_does_not_diverge_where_there_are_few_parameters(size: int, popsiz
 @pytest.mark.alone
 @pytest.mark.parametrize("kind", [OpenEs, Pgpe])
 def test_large_controllers_wait_for_little(kind: type[OpenEs]) -> None:
-    """100,000 parameters, popsize 256, in processor time: twice what was measured, and below drawing all noise anew."""
-    strategy, took = kind(np.zeros(100_000), 256, 0.1, 0), []
+    """100,000 parameters, popsize 256, against the processor time of writing such candidates and summing them up once.
+
+    0.93 and 1.31 of it were measured; who draws all noise anew takes 2. Seconds would tell more of the machine.
+    """
+    strategy, noise = kind(np.zeros(100_000), 256, 0.1, 0), np.random.default_rng(0).normal(size=(256, 100_000))
+    took, least, mean = [], [], np.zeros(100_000)
     for _ in range(6):
         began = time.process_time()
         candidates = strategy.ask()
-        between = time.process_time()
+        asked = time.process_time()
         returns = candidates[:, 0]
         told = time.process_time()
         strategy.tell(returns)
-        took.append(time.process_time() - told + between - began)
+        took.append(time.process_time() - told + asked - began)
+        del candidates, returns
+        began = time.process_time()
+        candidates = mean + 0.1 * noise
+        mean = mean + 0.01 * candidates[:, 0] @ noise
+        least.append(time.process_time() - began)
         del candidates
-    assert min(took) < (0.1 if kind is OpenEs else 0.2)
+    assert min(took) < (1.5 if kind is OpenEs else 2) * min(least)

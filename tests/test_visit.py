@@ -249,6 +249,9 @@ def test_every_new_control(chromium: Browser, served: Served, tmp_path: Path) ->
     page.click("#pause")
     page.click("[data-place=road]")
     page.click("[data-driver=visitor]")
+    # on the road, past its first frame: the 0 waited for below is then that of the new start, and none still under way
+    page.until("!document.querySelector('#seen').nextElementSibling.textContent.includes('Dreamt')"
+               " && Number(document.querySelector('#frame').textContent) > 0")
     page.click("#pause")
     page.click("#restart")
     blue = ("[...document.querySelector('#road').getContext('2d').getImageData(250, 280, 100, 60).data]"
