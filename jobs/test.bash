@@ -23,7 +23,7 @@ ran=no
 
 phase() { # a phase of which the arguments choose no test is none
     local status=0
-    python -m pytest "$@" || status=$?
+    python -m pytest --durations 20 --durations-min 5 "$@" || status=$?
     [ "$status" = 5 ] || ran=yes
     [ "$status" = 0 ] || [ "$status" = 5 ] || failed="$status"
 }

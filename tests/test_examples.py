@@ -42,6 +42,7 @@ def test_examples_are_short() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_notebook(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs, and says and shows what is written in it."""
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install -c constraints.txt nbclient "
