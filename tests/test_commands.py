@@ -2,16 +2,26 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import CONFIGS, ROOT, succeed
+from conftest import CONFIGS, ENVIRONMENT, ROOT, succeed
 from skips import NO_SHELLCHECK
 
 from wm_mpi.__main__ import COMMANDS
+from wm_mpi.core import config
+from wm_mpi.core.cli import parse
+
+
+def config_of(name: str) -> Any:
+    """The class of a command's options."""
+    return next(each for each in vars(config).values() if isinstance(each, type)
+                and each.__name__.lower() == f"{name.replace('_', '').replace('train', '')}config")
 
 
 def test_the_list_of_commands() -> None:
@@ -24,10 +34,7 @@ def test_the_list_of_commands() -> None:
 @pytest.mark.parametrize("preset", ["paper", "laptop", "smoke"])
 def test_help_shows_every_option_with_its_preset(name: str, preset: str, monkeypatch: pytest.MonkeyPatch,
                                                  capsys: pytest.CaptureFixture[str]) -> None:
-    from wm_mpi.core import config
-    from wm_mpi.core.cli import parse
-    config_class = next(each for each in vars(config).values() if isinstance(each, type)
-                        and each.__name__.lower() == f"{name.replace('_', '').replace('train', '')}config")
+    config_class = config_of(name)
     if preset == "paper":
         if name in CONFIGS:  # a start of Keras is not worth it: what follows is all that its process would do
             monkeypatch.setenv("COLUMNS", "200")
@@ -58,6 +65,32 @@ def test_scripts_are_clean(script: Path) -> None:
     if not shutil.which("shellcheck"):
         pytest.skip(NO_SHELLCHECK)
     subprocess.run(["shellcheck", "-x", script.relative_to(ROOT)], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", ["atari", "doom", "iterate", "reproduce"])
+def test_what_a_long_job_types_is_understood(name: str, tmp_path: Path) -> None:
+    """Every stage of a job that takes hours, with a python that only writes down what it is asked for."""
+    typed, python = tmp_path / "typed", tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f"""#!/bin/bash
+case "$*" in
+    "-c "*) ;;
+    "-m wm_mpi.core.machine") echo 2 ;;
+    *) printf '%s\\n' "$*" >>{typed} ;;
+esac
+""")
+    python.chmod(0o755)
+    for file in ("frames/frames.h5", "vae/weights.h5", "rnn/weights.h5", "world/manifest.json", "es/champion.h5"):
+        (tmp_path / "from" / file).parent.mkdir(parents=True)
+        (tmp_path / "from" / file).touch()
+    env = {"PATH": f"{python.parent}:{ENVIRONMENT['PATH']}", "FROM": f"{tmp_path}/from", "OUT": f"{tmp_path}/out"}
+    subprocess.run(["bash", ROOT / "jobs" / f"{name}.bash"], check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT | env)
+    seen = set[str]()
+    for line in typed.read_text().splitlines():
+        command, *flags = re.sub(r".*-m wm_mpi\.", "", line).split()
+        parse(config_of(command), command, flags)
+        seen.add(command)
+    assert {"collect", "train_vae", "encode", "train_rnn", "freeze", "es"} <= seen
 
 
 def test_parity_report_runs(tmp_path: Path) -> None:

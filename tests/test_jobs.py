@@ -111,13 +111,6 @@ def test_unknown_flags_are_refused(script: str, flag: str) -> None:
     assert flag.split("=")[0] in refused.stderr
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, "stages.bash"])
-def test_shellcheck(script: str) -> None:
-    if not shutil.which("shellcheck"):
-        pytest.skip(NO_SHELLCHECK)
-    subprocess.run(["shellcheck", "-x", f"jobs/{script}"], cwd=ROOT, check=True)
-
-
 @pytest.mark.parametrize("arguments,sentence", [
     (("--name", "Cars", *TOY), "--name is 'Cars', but must be"),
     (("--name", "cars; rm -rf ~", *TOY), "--name is 'cars; rm -rf ~', but must be"),
