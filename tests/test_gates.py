@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from conftest import here, refuse, refuse_here
 
+from wm_mpi import freeze
+from wm_mpi.core.config import FreezeConfig
 from wm_mpi.core.errors import UserError
 from wm_mpi.data.arrays import load_arrays, save_arrays
 from wm_mpi.data.batches import split_episodes
@@ -309,6 +311,20 @@ def test_drives_are_rows_of_the_data(pipeline: Path) -> None:
 
 def rows_of(data: Dataset, episode: int) -> tuple[int, int]:
     return int(data.starts[episode]), int(data.lengths[episode])
+
+
+@pytest.mark.parametrize("drives,told", [(8, False), (40, True)])
+def test_freeze_tells_of_splits_that_left_too_few(drives: int, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings with seeds of their own hold out others each time, and in the end next to none together."""
+    sight = np.arange(drives) > 0  # all but one
+    monkeypatch.setattr(freeze, "split_by_sight", lambda *_: sight)
+    monkeypatch.setattr(freeze, "watch_drives", lambda *_: None)
+    monkeypatch.setattr(freeze, "fit_baseline", lambda *_: None)
+    monkeypatch.setattr(freeze, "forecast_drives", lambda *_: (None, None))
+    monkeypatch.setattr(freeze, "judge", lambda *_: ([Gate("depth", math.nan, 1, 2, "how deep", "no lead")], []))
+    with pytest.raises(UserError, match="depth is nan") as refused:
+        freeze.judge_world(FreezeConfig(), ({}, {}), ({}, {}), SimpleNamespace(lengths=np.ones(drives)))
+    assert ("every training held out 1 of 40 drives" in str(refused.value)) == told
 
 
 def test_freeze_stops_at_a_gate_unless_forced(pipeline: Path, tmp_path: Path) -> None:

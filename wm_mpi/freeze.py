@@ -30,7 +30,7 @@ from wm_mpi.models.training import Arrays, backend, set_weights
 from wm_mpi.models.vae import Vae
 from wm_mpi.world.calibration import frames_per_second, quantise_encoder, two_samples
 from wm_mpi.world.gates.gates import Gate, judge, objection, table
-from wm_mpi.world.gates.probes import fit_baseline, forecast_drives, held_out, watch_drives
+from wm_mpi.world.gates.probes import WINDOWS, fit_baseline, forecast_drives, held_out, watch_drives
 from wm_mpi.world.gates.state_probe import describe as describe_state
 from wm_mpi.world.gates.state_probe import probe_state
 from wm_mpi.world.gates.state_probe import table as table_of_state
@@ -118,11 +118,16 @@ def judge_world(config: FreezeConfig, vae: Loaded, rnn: Loaded, data: Dataset) -
         UserError: a gate fails, and there is no --force.
     """
     trained, unseen = held_out(split_by_sight(vae[1], data, "V"), split_by_sight(rnn[1], data, "M"), data, config.force)
+    log.info(f"{len(unseen)} of {len(data.lengths)} drives are new to V, M and what they began with; "
+             f"{min(len(unseen), WINDOWS)} of these judge")
     drives = watch_drives(vae[0], data, unseen)
     gates, kl = judge(drives, fit_baseline(vae[0], data, trained), *forecast_drives(rnn[0], drives))
     print(table(gates))
     said = objection(gates)
     if said and not config.force:
+        if len(unseen) < min(WINDOWS, len(data.lengths) / 20):
+            said += (f"; every training held out {len(unseen)} of {len(data.lengths)} drives, which is little to judge by: "
+                     "give all of them the same --seed, or freeze --data other drives (collect with another --seed)")
         raise UserError(f"{said}; or give --force to freeze it as it is")
     if said:
         print(f"frozen all the same, as --force says: {said}")
