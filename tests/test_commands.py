@@ -83,8 +83,10 @@ esac
     for file in ("frames/frames.h5", "vae/weights.h5", "rnn/weights.h5", "world/manifest.json", "es/champion.h5"):
         (tmp_path / "from" / file).parent.mkdir(parents=True)
         (tmp_path / "from" / file).touch()
-    env = {"PATH": f"{python.parent}:{ENVIRONMENT['PATH']}", "FROM": f"{tmp_path}/from", "OUT": f"{tmp_path}/out"}
-    subprocess.run(["bash", ROOT / "jobs" / f"{name}.bash"], check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT | env)
+    env = {"PATH": f"{python.parent}:{ENVIRONMENT['PATH']}", "FROM": f"{tmp_path}/from", "OUT": f"{tmp_path}/out",
+           "WM_VENV": ""}  # another python would come first
+    subprocess.run(["bash", ROOT / "jobs" / f"{name}.bash"], check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT | env,
+                   timeout=60)
     seen = set[str]()
     for line in typed.read_text().splitlines():
         command, *flags = re.sub(r".*-m wm_mpi\.", "", line).split()
