@@ -32,7 +32,7 @@ stamped() {
 # The paper's second half, in the world that comes with the package: train in the dream, judge there and in the game.
 dream() {
     bash jobs/mpirun.bash -np 3 python -m wm_mpi.es --env dream --world doom --temperature 1.15 --components 64 --popsize 64 \
-        --episodes 8 --generations 15 --eval-every 5 --eval-episodes 32 --out "$out/dream" || return
+        --episodes 8 --generations 25 --eval-every 5 --eval-episodes 32 --out "$out/dream" || return
     bash jobs/mpirun.bash -np 3 python -m wm_mpi.evaluate --run "$out/dream" --env dream --episodes 100 || return
     bash jobs/mpirun.bash -np 3 python -m wm_mpi.evaluate --run "$out/dream" --episodes 100
 }
