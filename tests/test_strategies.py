@@ -348,7 +348,7 @@ def test_lm_ma_does_not_diverge_where_there_are_few_parameters(size: int, popsiz
 def test_large_controllers_wait_for_little(kind: type[OpenEs]) -> None:
     """100,000 parameters, popsize 256, against the processor time of writing such candidates and summing them up once.
 
-    0.93 and 1.31 of it were measured; who draws all noise anew is beyond both bounds. Seconds would tell more of the machine.
+    0.93 and 1.31 of it were measured; drawing all noise anew takes too long. Seconds would tell more of the machine.
     """
     strategy, noise = kind(np.zeros(100_000), 256, 0.1, 0), np.random.default_rng(0).normal(size=(256, 100_000))
     took, least, mean = [], [], np.zeros(100_000)
