@@ -7,7 +7,7 @@ whatever SIMD the processor has, which three bytes a pixel do not allow. Neither
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 RUN = 16
@@ -15,6 +15,12 @@ RUN = 16
 
 _RUN = ir.VectorType(ir.IntType(32), RUN)
 _PIXELS = ir.VectorType(ir.IntType(8), 4 * RUN)
+
+
+_PART = 16
+"""Lanes of 16 bits, four pixels with their channels, that :func:`mean_columns` divides at once: a register of AVX2."""
+_SUMS = ir.VectorType(ir.IntType(16), _PART)
+_LEVELS = ir.VectorType(ir.IntType(8), _PART)
 
 
 def _constants(numbers):
@@ -41,10 +47,16 @@ def fill(typingctx, pixels, at, colour):
     return types.void(pixels, types.intp, types.uint32), codegen
 
 
+def _everywhere(builder, value):
+    """A vector of ``_PART`` times the uint16 ``value``."""
+    first = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, first, _constants([0] * _PART))
+
+
 def _store_without_fourth(builder, four, target):
-    """Store the first three of every four bytes of ``RUN`` pixels."""
-    kept = _constants([4 * (byte // 3) + byte % 3 for byte in range(3 * RUN)])
-    three = builder.shuffle_vector(four, ir.Constant(_PIXELS, ir.Undefined), kept)
+    """Store the first three of every four bytes of the vector ``four``."""
+    kept = _constants([4 * (byte // 3) + byte % 3 for byte in range(3 * four.type.count // 4)])
+    three = builder.shuffle_vector(four, ir.Constant(four.type, ir.Undefined), kept)
     builder.store(three, builder.bitcast(target, three.type.as_pointer()), align=1)
 
 
@@ -69,12 +81,11 @@ def mean_columns(typingctx, line, at, by, out, to):
 
     ``line`` is uint64, four uint16 a pixel, read from ``at`` on; ``out`` is written as ``drop_fourth`` does.  ``by`` is
     (reciprocal, half, shift), all uint16: a sum becomes ``(sum + half) * reciprocal >> 16 >> shift``.  In SIMD lanes the
-    upper half of a product is one instruction, and neighbours are picked out of two registers by one.
+    upper half of a product is one instruction, but only where LLVM is told by ``umul.fix`` that this is what is meant: two
+    shifts in a row become one, of 32 bits.  Neighbours are picked out of two registers by one.
     """
 
     def codegen(context, builder, sig, args):
-        lanes = ir.VectorType(ir.IntType(16), 4 * RUN)
-        wide = ir.VectorType(ir.IntType(32), 4 * RUN)
         eight = ir.VectorType(ir.IntType(64), 8)
         address = _address(context, builder, sig.args[0], args[0], args[1])
         blocks = [
@@ -90,20 +101,17 @@ def mean_columns(typingctx, line, at, by, out, to):
             outer = builder.shuffle_vector(first, second, _constants([begin + 3 * (i // 2) + 2 * (i % 2) for i in range(8)]))
             middle = builder.shuffle_vector(first, second, _constants([begin + 3 * (i // 2) + 1 for i in range(8)]))
             halves.append(builder.add(builder.shl(outer, ir.Constant(eight, [1] * 8)), middle))
-        sums = builder.bitcast(builder.shuffle_vector(*halves, _constants(list(range(16)))), lanes)
-        first = ir.Constant(lanes, ir.Undefined)
-        reciprocal, half, shift = (
-            builder.shuffle_vector(
-                builder.insert_element(first, builder.extract_value(args[2], number), ir.Constant(ir.IntType(32), 0)),
-                first,
-                _constants([0] * 4 * RUN),
-            )
-            for number in range(3)
+        upper_half = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(_SUMS, [_SUMS, _SUMS, ir.IntType(32)]), f"llvm.umul.fix.v{_PART}i16"
         )
-        product = builder.mul(builder.zext(builder.add(sums, half), wide), builder.zext(reciprocal, wide))
-        high = builder.trunc(builder.lshr(product, ir.Constant(wide, [16] * 4 * RUN)), lanes)
-        four = builder.trunc(builder.lshr(high, shift), _PIXELS)
-        _store_without_fourth(builder, four, _address(context, builder, sig.args[3], args[3], args[4]))
+        reciprocal, half, shift = (_everywhere(builder, builder.extract_value(args[2], number)) for number in range(3))
+        target = _address(context, builder, sig.args[3], args[3], args[4])
+        for part in range(4 * RUN // _PART):
+            pixels = _constants([4 * part + pixel for pixel in range(4)])
+            sums = builder.add(builder.bitcast(builder.shuffle_vector(*halves, pixels), _SUMS), half)
+            means = builder.lshr(builder.call(upper_half, [sums, reciprocal, ir.Constant(ir.IntType(32), 16)]), shift)
+            place = builder.gep(target, [ir.Constant(ir.IntType(64), 3 * _PART // 4 * part)])
+            _store_without_fourth(builder, builder.trunc(means, _LEVELS), place)
         return context.get_dummy_value()
 
     return types.void(line, types.intp, by, out, types.intp), codegen
