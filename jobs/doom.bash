@@ -66,12 +66,13 @@ timed "$headline" python -m wm_mpi.encode --data "$at/frames" --vae "$out/vae" -
 train_m_and_c "$at" 2400 20
 
 # Who plays better meets what random play never does: later hours with more imps, and its own tricks, which M must see through.
+# Much of what came before is mixed in, or random play, which alone holds one side for long, gets rare.
 for turn in $(seq 2 "$turns"); do
     before="$at" at="$out/turn$turn"
     next "turn $turn: collect with that C, straying"
     play "$headline" wm_mpi.collect --env doom --policy "$before/es" --world "$before/world" --exploration 1 \
         --episodes "$((turn == 2 ? episodes * 4 / 5 : episodes * 2 / 5))" --shard-episodes 50 --seed "$((seed + turn))" \
-        --mix "$before/frames" --mix-share 0.4 --out "$at/frames"
+        --mix "$before/frames" --mix-share "$([ "$turn" = 2 ] && echo 0.4 || echo 0.6)" --out "$at/frames"
     next "encode"
     timed "$headline" python -m wm_mpi.encode --data "$at/frames" --vae "$out/vae" --out "$at/latents"
     train_m_and_c "$at" "$((turn == 2 ? 7500 : 3000))" "$((turn == turns ? 100 : 25))" --init "$before/rnn" --learning-rate 7e-4
