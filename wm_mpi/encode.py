@@ -16,10 +16,14 @@ import numpy.typing as npt
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.rundir import begin_directory
+from wm_mpi.data.batches import frame_batches
 from wm_mpi.data.datasets import Dataset, open_frames, open_latents, shown, write_latents
 from wm_mpi.models.checkpoints import load_weights
 from wm_mpi.models.training import backend, set_weights
 from wm_mpi.models.vae import Vae
+
+BUFFER_FRAMES = 8192
+"""Frames that are read together, by all cores, while those before are encoded (12 KiB each)."""
 
 
 def main(config: EncodeConfig) -> None:
@@ -53,8 +57,8 @@ def made_before(directory: Path, frames: Dataset, vae: str) -> bool:
 def encoded(vae: Vae, data: Dataset, batch_size: int) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
     """(mu, logvar), float32 [B, 32] each, of all frames in row order."""
     with Progress(None, len(data), unit="frame", name="encode") as progress:
-        for start in range(0, len(data), batch_size):
-            frames = data.read("frames", start, min(start + batch_size, len(data)))
+        for batch in frame_batches(data, np.arange(len(data.lengths)), batch_size, BUFFER_FRAMES, None):
+            frames = batch.arrays["frames"]
             short = batch_size - len(frames)  # one shape, one compilation
             padded = np.pad(frames, ((0, short), (0, 0), (0, 0), (0, 0))) if short else frames
             mu, logvar = vae.encode(padded)

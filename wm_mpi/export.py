@@ -117,4 +117,6 @@ def halve(source: Path, target: Path) -> None:
     """
     about: dict[str, Any]
     arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again")
-    save_arrays(target, halved(arrays, str(source)), unrooted({**about, "stored_as": "float16"}), compress=True)
+    facts = {**about, "stored_as": "float16"}
+    seen = {name: facts.pop(name) for name in ("trained_on",) if name in facts}  # base64, in which there are slashes
+    save_arrays(target, halved(arrays, str(source)), unrooted(facts) | seen, compress=True)

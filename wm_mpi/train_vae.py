@@ -24,7 +24,7 @@ BAR_WEIGHT = 10.0
 
 def main(config: VaeConfig) -> None:
     """Train, or go on after the last finished epoch, which is a pass over the frames or a part of one."""
-    configure(config.precision, config.seed, config.devices, config.batch_size)
+    configure(config.precision, config.seed, config.devices, config.batch_size, config.steps_per_call)
     with open_frames(config.data) as data:
         out = Path(config.out)
         start, origin = (None, None) if config.init is None else load_weights(config.init, "vae")
@@ -37,7 +37,7 @@ def main(config: VaeConfig) -> None:
         bar_weight = BAR_WEIGHT if config.bar_weight is None else config.bar_weight
         latents = config.latents or game.latents
         vae = Vae(latents, config.kl_tolerance, config.seed, (bar_row(data.frame), bar_weight))
-        trainer = Trainer(vae, config.learning_rate, out, last=config.last_learning_rate)
+        trainer = Trainer(vae, config.learning_rate, out, last=config.last_learning_rate, at_once=config.steps_per_call)
         done = resume(trainer, out, data, start)
         about = {"kind": "vae", "kl_tolerance": config.kl_tolerance, "bar_weight": bar_weight,
                  "trained_on": trained_on(data, train, origin)}

@@ -1,9 +1,10 @@
 """Batches for training, streamed from disk: memory is bounded by the buffer, whatever the data set's size."""
 
+import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wm_mpi.core.machine import available_memory
 from wm_mpi.core.seeding import generator
 
 BLOCK_FRAMES = 256
@@ -39,6 +41,12 @@ class Batch:
     arrays: dict[str, npt.NDArray]
     rows: npt.NDArray[np.int64]
     """Row in the data set of each item (for sequences, of its first step)."""
+    steps: int = 1
+    """How many batches of a step each these are; arrays of several are [steps, B, ...]."""
+
+    def first(self, items: int) -> "Batch":
+        """Its first items."""
+        return Batch({name: value[:items] for name, value in self.arrays.items()}, self.rows[:items])
 
 
 def split_episodes(episodes: int, validation: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -130,6 +138,44 @@ def sequence_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size
             yield _sequences(source, chosen, offsets, sequence)
 
     yield from _prefetch(batches)
+
+
+def stacked(batches: Iterable[Batch], at_once: int) -> Iterator[Batch]:
+    """The same batches, ``at_once`` of one size put together while the ones before are worked on; what is left over, singly."""
+    if at_once == 1:
+        yield from batches
+        return
+    pending = iter(batches)
+
+    def make() -> Iterator[Batch]:
+        while group := list(itertools.islice(pending, at_once)):
+            if len(group) == at_once and len({len(batch.rows) for batch in group}) == 1:
+                arrays = {name: np.stack([batch.arrays[name] for batch in group]) for name in group[0].arrays}
+                yield Batch(arrays, np.concatenate([batch.rows for batch in group]), at_once)
+            else:
+                yield from group
+
+    yield from _prefetch(make)
+
+
+class Recalled:
+    """A source held in memory, where every batch would read small pieces all over a file."""
+
+    def __init__(self, source: Source, fields: Sequence[str]) -> None:
+        """Read ``fields`` of ``source``, whole."""
+        self.starts, self.lengths = source.starts, source.lengths
+        self._held = {field: source.read(field, 0, int(source.lengths.sum())) for field in fields}
+
+    def read(self, field: str, start: int, stop: int) -> npt.NDArray:
+        """Rows ``start:stop`` of a field."""
+        return self._held[field][start:stop]
+
+
+def recalled(source: Source) -> Source:
+    """A source of latents in memory, if it takes at most a quarter of what is free, else as it is."""
+    fields = ("mu", "logvar", "actions", "rewards", "terminated")
+    needed = sum(source.read(field, 0, 1).nbytes for field in fields) * int(source.lengths.sum())
+    return Recalled(source, fields) if needed <= available_memory() / 4 else source
 
 
 def _sequences(source: Source, episodes: npt.NDArray, offsets: npt.NDArray, sequence: int) -> Batch:

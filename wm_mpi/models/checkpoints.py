@@ -64,9 +64,12 @@ def trained_on(data: Dataset, episodes: npt.NDArray[np.int64], start: dict[str, 
 
 
 def _episodes_seen(about: dict[str, Any]) -> npt.NDArray[np.uint64] | None:
-    """Identities of the episodes that weights have seen; None where that was not recorded."""
+    """Identities of the episodes that weights have seen; None where that was not recorded, or older versions shortened it."""
     said = about.get("trained_on", UNKNOWN)
-    return None if said == UNKNOWN else np.frombuffer(base64.b64decode(said), "<u8")
+    try:
+        return None if said == UNKNOWN else np.frombuffer(base64.b64decode(said, validate=True), "<u8")
+    except ValueError:
+        return None
 
 
 def split_by_sight(about: dict[str, Any], data: Dataset, kind: str) -> npt.NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from wm_mpi.core.errors import UserError
 from wm_mpi.core.files import append_jsonl, read_jsonl, write_text
 from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.schema import Epoch
-from wm_mpi.data.batches import Batch
+from wm_mpi.data.batches import Batch, stacked
 from wm_mpi.data.board import Board
 
 Arrays = dict[str, npt.NDArray]
@@ -49,15 +49,17 @@ class Trainer:
     """A compiled model with its optimiser, its logs and its whole state as arrays."""
 
     def __init__(self, model: Any, learning_rate: float, out: Path, clip: float | None = None,
-                 last: float | None = None) -> None:
+                 last: float | None = None, at_once: int = 1) -> None:
         """Compile ``model`` with Adam; ``clip`` bounds each gradient value; logs go below ``out``. The learning rate is
-        ``last`` in the last epoch, to which it falls by the same factor from epoch to epoch.
+        ``last`` in the last epoch, to which it falls by the same factor from epoch to epoch. ``at_once`` steps are one call.
         """
         self.model, self._learning_rate, self._last = model, learning_rate, last or learning_rate
         model.compile(optimizer=keras.optimizers.Adam(learning_rate, clipvalue=clip))
         model.optimizer.build(model.trainable_variables)
         distribution = keras.distribution.distribution()
         self._devices = 1 if distribution is None else distribution.num_model_replicas
+        self._at_once = at_once
+        self._several = None if at_once == 1 else SeveralSteps(model)
         self.history = out / "history.jsonl"
         self._board = out / "tensorboard"
 
@@ -101,9 +103,9 @@ class Trainer:
         self.model.optimizer.learning_rate = self._learning_rate * (self._last / self._learning_rate) ** fallen
         with Progress(None, steps + checks, unit="step", name=f"epoch {epoch}/{epochs}") as progress:
             began = time.perf_counter()
-            losses, waited = self._pass(self.model.train_on_batch, train, locate, progress)
+            losses, waited = self._pass(self._train, stacked(train, self._at_once), locate, progress)
             seconds = time.perf_counter() - began
-            held_out, _ = self._pass(self.model.test_on_batch, validation, locate, progress)
+            held_out, _ = self._pass(self._test, validation, locate, progress)
         row = {"epoch": epoch, "seconds": round(seconds, 3), "waiting": round(waited / seconds, 4), **losses,
                **{f"val_{name}": value for name, value in held_out.items()}}
         append_jsonl(self.history, row)
@@ -112,7 +114,15 @@ class Trainer:
         log.info(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {row[name]:.4g}" for name in row if name != "epoch"))
         return row
 
-    def _pass(self, step: Callable[..., dict[str, float]], batches: Iterable[Batch], locate: Callable[[npt.NDArray], str],
+    def _train(self, batch: Batch) -> dict[str, float]:
+        if batch.steps == 1 or self._several is None:
+            return self.model.train_on_batch(batch.arrays, return_dict=True)
+        return self._several(batch.arrays)
+
+    def _test(self, batch: Batch) -> dict[str, float]:
+        return self.model.test_on_batch(batch.arrays, return_dict=True)
+
+    def _pass(self, step: Callable[[Batch], dict[str, float]], batches: Iterable[Batch], locate: Callable[[npt.NDArray], str],
               progress: Progress) -> tuple[dict[str, float], float]:
         """``step`` on all batches: means over their items, and the seconds spent waiting for batches."""
         pending, sums, items, waited = iter(batches), dict[str, float](), 0, 0.0
@@ -122,14 +132,41 @@ class Trainer:
             waited += time.perf_counter() - asked
             if batch is None:
                 return {name: value / items for name, value in sums.items()}, waited
-            size = len(batch.rows) // self._devices * self._devices  # an epoch's last batch may not divide among devices
-            if size:
+            if batch.steps == 1:
+                batch = batch.first(len(batch.rows) // self._devices * self._devices)  # the last may not divide among devices
+            if size := len(batch.rows):
                 self.model.reset_metrics()  # only some versions of Keras do so themselves
-                logs = step({name: value[:size] for name, value in batch.arrays.items()}, return_dict=True)
+                logs = step(batch)
                 _require_finite(logs, batch, locate)
                 items += size
                 sums = {name: sums.get(name, 0.0) + float(value) * size for name, value in logs.items()}
-            progress.advance(note=f"loss {sums['loss'] / items:.3f}" if items else "")
+            progress.advance(batch.steps, note=f"loss {sums['loss'] / items:.3f}" if items else "")
+
+
+class SeveralSteps:
+    """Several training steps as one call of JAX, each on a batch of its own, one after the other."""
+
+    def __init__(self, model: Any) -> None:
+        """Of a compiled ``model``, whose step is Keras's own."""
+        import jax  # which other backends do without
+
+        def step(state: Any, arrays: Any) -> tuple[Any, Any]:
+            logs, state = model.train_step(state, (arrays,))
+            return state, logs
+
+        self._model = model
+        self._steps = jax.jit(lambda state, arrays: jax.lax.scan(step, state, arrays), donate_argnums=0)
+
+    def __call__(self, arrays: Arrays) -> dict[str, float]:
+        """Train on arrays [steps, B, ...]; gives the losses' means over all steps."""
+        model = self._model
+        variables = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables,
+                     model.metrics_variables)
+        state, logs = self._steps(tuple([each.value for each in some] for some in variables), arrays)
+        for some, values in zip(variables, state, strict=True):
+            for variable, value in zip(some, values, strict=True):
+                variable.assign(value)
+        return {name: float(values[-1]) for name, values in logs.items()}  # means since metrics were reset
 
 
 def _require_finite(logs: dict[str, float], batch: Batch, locate: Callable[[npt.NDArray], str]) -> None:
@@ -139,18 +176,22 @@ def _require_finite(logs: dict[str, float], batch: Batch, locate: Callable[[npt.
                         "frames, or run the command again with a lower --learning-rate: it goes on from the last epoch")
 
 
-def configure(precision: str, seed: int, devices: int = 1, batch_size: int = 0) -> None:
+def configure(precision: str, seed: int, devices: int = 1, batch_size: int = 0, at_once: int = 1) -> None:
     """Set Keras's dtype policy, all its global seeds, and how many devices share a batch, before a model is built.
 
     Raises:
-        UserError: several devices with another backend than JAX, more than there are, or that ``batch_size`` does not suit.
+        UserError: several devices, or several steps at once, with another backend than JAX, or both; more devices than there
+            are, or that ``batch_size`` does not suit.
     """
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
+    for option, value in (("--devices", devices), ("--steps-per-call", at_once)):
+        if value > 1 and keras.backend.backend() != "jax":
+            raise UserError(f"{option} {value} needs the JAX backend, not {keras.backend.backend()}: set KERAS_BACKEND=jax")
     if devices == 1:
         return
-    if keras.backend.backend() != "jax":
-        raise UserError(f"--devices {devices} needs the JAX backend, not {keras.backend.backend()}: set KERAS_BACKEND=jax")
+    if at_once > 1:
+        raise UserError(f"--steps-per-call {at_once} is for one GPU, not for --devices {devices}: leave one of them out")
     there = keras.distribution.list_devices()
     if devices > len(there):
         raise UserError(f"--devices is {devices}, but JAX sees {len(there)} here ({', '.join(there)}): ask for no more")
