@@ -11,8 +11,17 @@ from h5py._objects import phil
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.data.arrays import load_arrays, save_arrays
-from wm_mpi.data.batches import frame_batches, frame_steps, sequence_batches, split_episodes
-from wm_mpi.data.datasets import open_frames, write_index
+from wm_mpi.data.batches import (
+    Batch,
+    Recalled,
+    frame_batches,
+    frame_steps,
+    recalled,
+    sequence_batches,
+    split_episodes,
+    stacked,
+)
+from wm_mpi.data.datasets import open_frames, open_latents, write_index
 from wm_mpi.data.episodes import Episode, shard_holds, write_episode, write_shard
 
 LENGTHS = (40, 7, 300, 33)
@@ -151,6 +160,30 @@ def test_sequences_align_latents_actions_and_masks() -> None:
             np.testing.assert_array_equal(a["mu"][item, :steps, 0], np.arange(row, row + steps))
             if a["z_mask"][item, 19]:  # the target of the last input is there
                 assert a["mu"][item, 20, 0] == row + 20
+
+
+def test_memory_gives_the_same_batches_as_the_file(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_latents(pipeline / "latents") as data:
+        held, episodes = recalled(data), np.arange(4)
+        assert isinstance(held, Recalled)
+        pairs = (sequence_batches(source, episodes, 3, 8, 4, (1, 2)) for source in (data, held))
+        for one, other in zip(*pairs, strict=True):
+            assert one.arrays.keys() == other.arrays.keys() and np.array_equal(one.rows, other.rows)
+            assert all(np.array_equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
+        monkeypatch.setattr("wm_mpi.data.batches.available_memory", lambda: 1000)
+        assert recalled(data) is data
+
+
+def test_stacks_hold_the_same_batches_in_order() -> None:
+    """Three, three, and one too few, of which the last is smaller."""
+    sizes = [2] * 7 + [1]
+    batches = [Batch({"x": np.full((size, 3), number)}, np.full(size, number)) for number, size in enumerate(sizes)]
+    found = list(stacked(iter(batches), 3))
+    assert [(each.steps, each.arrays["x"].shape) for each in found] == [
+        (3, (3, 2, 3)), (3, (3, 2, 3)), (1, (2, 3)), (1, (1, 3))]
+    assert np.concatenate([each.rows for each in found]).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7]
+    assert [each.arrays["x"][step, 0, 0] for each in found[:2] for step in range(3)] == list(range(6))
+    assert [id(each) for each in stacked(iter(batches), 1)] == [id(each) for each in batches]
 
 
 def test_every_frame_counts_in_m_s_training_with_the_same_chance() -> None:

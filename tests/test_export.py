@@ -1,5 +1,6 @@
 """What is shared: small, whole, taken as run, as world and as a start; and what is shipped under a name."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from conftest import here, refuse, succeed, wm
 
 from wm_mpi.core.errors import UserError
 from wm_mpi.core.shipped import PRETRAINED, beside, found, shipped
-from wm_mpi.data.arrays import load_arrays
+from wm_mpi.data.arrays import load_arrays, save_arrays
+from wm_mpi.export import halve
 from wm_mpi.reporting.model_card import model_card, unrooted
 from wm_mpi.world.inference import Inference
 
@@ -53,11 +55,18 @@ def test_half_precision_is_near_and_what_overflows_is_refused(pipeline: Path, ru
     z = np.random.default_rng(1).standard_normal((4, 32)).astype(np.float32)
     full, half = (Inference.of(place).decode(z).astype(int) for place in (pipeline / "world", exported))
     assert np.abs(full - half).max() <= 1
-    from wm_mpi.data.arrays import save_arrays
-    from wm_mpi.export import halve
     save_arrays(tmp_path / "large.h5", {"kernel": np.array([1e6, 1.0])}, {"kind": "vae"})
     with pytest.raises(UserError, match="kernel does not fit into half precision, its largest weight is 1e"):
         halve(tmp_path / "large.h5", tmp_path / "half.h5")
+
+
+def test_what_weights_have_seen_survives_an_export(tmp_path: Path) -> None:
+    """Base64 with slashes, beside a path, of which only the end is kept."""
+    seen = base64.b64encode(b"\xff\xff\xff\xfe" * 6).decode()
+    save_arrays(tmp_path / "full.h5", {"kernel": np.ones(2)}, {"trained_on": seen, "policy": "/home/me/runs/es"})
+    halve(tmp_path / "full.h5", tmp_path / "half.h5")
+    about: dict[str, str] = load_arrays(tmp_path / "half.h5", "")[1]
+    assert "//" in seen and about["trained_on"] == seen and about["policy"] == "runs/es"
 
 
 def test_the_card_says_what_was_found_and_not_where(run: Path, tmp_path: Path) -> None:

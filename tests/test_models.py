@@ -226,6 +226,8 @@ def test_several_devices_share_a_batch(tmp_path: Path) -> None:
     assert said["two"] == pytest.approx(said["one"], rel=1e-4) and said["one"][2] < said["one"][0]
     assert "--devices is 3, but JAX sees 2" in said["refused"][0]
     assert "--batch-size is 5, but must be a multiple of --devices, 2" in said["refused"][1]
+    assert said["at_once"] == pytest.approx(said["one"], rel=1e-5)
+    assert "--steps-per-call 50 is for one GPU, not for --devices 2" in said["refused"][2]
 
 
 def test_frozen_policy_equals_keras_on_real_frames(pipeline: Path) -> None:

@@ -117,6 +117,5 @@ def halve(source: Path, target: Path) -> None:
     """
     about: dict[str, Any]
     arrays, about = load_arrays(source, "run python -m wm_mpi.freeze again")
-    facts = {**about, "stored_as": "float16"}
-    seen = {name: facts.pop(name) for name in ("trained_on",) if name in facts}  # base64, in which there are slashes
-    save_arrays(target, halved(arrays, str(source)), unrooted(facts) | seen, compress=True)
+    seen = {name: value for name, value in about.items() if name == "trained_on"}  # base64: its slashes begin no paths
+    save_arrays(target, halved(arrays, str(source)), unrooted({**about, "stored_as": "float16"}) | seen, compress=True)

@@ -1,4 +1,4 @@
-"""M trained by JAX on one and on two devices, from the same start on the same batches; prints both losses as JSON."""
+"""M trained by JAX on one device, on two, and with two steps in a call, from one start on the same batches: the losses."""
 
 import json
 import sys
@@ -36,9 +36,10 @@ def main(out: Path) -> None:
     """One device first; on two, an odd item falls away."""
     configure("float32", 0, 1, 6)
     said = {"one": losses(Trainer(MdnRnn(seed=1), 1e-2, out, clip=1.0), 6), "refused": []}
-    for devices, size in ((3, 6), (2, 5)):
+    said["at_once"] = losses(Trainer(MdnRnn(seed=1), 1e-2, out, clip=1.0, at_once=2), 6)
+    for devices, size, at_once in ((3, 6, 1), (2, 5, 1), (2, 6, 50)):
         try:
-            configure("float32", 0, devices, size)
+            configure("float32", 0, devices, size, at_once)
         except UserError as error:
             said["refused"].append(str(error))
     configure("float32", 0, 2, 6)

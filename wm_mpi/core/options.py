@@ -146,5 +146,5 @@ class TrainingOptions:
     devices: int = dataclasses.field(default=1, metadata=changeable())
     """GPUs of this host that share each batch (count; more than 1 needs KERAS_BACKEND=jax)."""
     steps_per_call: int = dataclasses.field(default=1, metadata=changeable())
-    """Steps in one call of the backend (count; more than 1 needs KERAS_BACKEND=jax). A GPU does a step of a small batch in less
-    time than Python takes to ask for it: with 50, V's take a third."""
+    """Steps in one call of the backend (count; more than 1 needs KERAS_BACKEND=jax): for a GPU, which does a step of a small
+    batch in less time than Python takes to ask for it. A CPU is slower with it."""

@@ -141,7 +141,7 @@ def sequence_batches(source: Source, episodes: npt.NDArray[np.int64], batch_size
 
 
 def stacked(batches: Iterable[Batch], at_once: int) -> Iterator[Batch]:
-    """The same batches, ``at_once`` of one size put together while the ones before are worked on; what is left over, singly."""
+    """The same batches, ``at_once`` of one size put together while those before are worked on; what is left over, singly."""
     if at_once == 1:
         yield from batches
         return

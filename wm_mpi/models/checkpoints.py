@@ -64,7 +64,7 @@ def trained_on(data: Dataset, episodes: npt.NDArray[np.int64], start: dict[str, 
 
 
 def _episodes_seen(about: dict[str, Any]) -> npt.NDArray[np.uint64] | None:
-    """Identities of the episodes that weights have seen; None where that was not recorded, or older versions shortened it."""
+    """Identities of the episodes that weights have seen; None where that was not recorded, or an older export spoilt it."""
     said = about.get("trained_on", UNKNOWN)
     try:
         return None if said == UNKNOWN else np.frombuffer(base64.b64decode(said, validate=True), "<u8")

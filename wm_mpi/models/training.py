@@ -122,8 +122,8 @@ class Trainer:
     def _test(self, batch: Batch) -> dict[str, float]:
         return self.model.test_on_batch(batch.arrays, return_dict=True)
 
-    def _pass(self, step: Callable[[Batch], dict[str, float]], batches: Iterable[Batch], locate: Callable[[npt.NDArray], str],
-              progress: Progress) -> tuple[dict[str, float], float]:
+    def _pass(self, step: Callable[[Batch], dict[str, float]], batches: Iterable[Batch],
+              locate: Callable[[npt.NDArray], str], progress: Progress) -> tuple[dict[str, float], float]:
         """``step`` on all batches: means over their items, and the seconds spent waiting for batches."""
         pending, sums, items, waited = iter(batches), dict[str, float](), 0, 0.0
         while True:
@@ -133,7 +133,7 @@ class Trainer:
             if batch is None:
                 return {name: value / items for name, value in sums.items()}, waited
             if batch.steps == 1:
-                batch = batch.first(len(batch.rows) // self._devices * self._devices)  # the last may not divide among devices
+                batch = batch.first(len(batch.rows) // self._devices * self._devices)  # the last may not divide among them
             if size := len(batch.rows):
                 self.model.reset_metrics()  # only some versions of Keras do so themselves
                 logs = step(batch)
