@@ -147,4 +147,4 @@ class TrainingOptions:
     """GPUs of this host that share each batch (count; more than 1 needs KERAS_BACKEND=jax)."""
     steps_per_call: int = dataclasses.field(default=1, metadata=changeable())
     """Steps in one call of the backend (count; more than 1 needs KERAS_BACKEND=jax): for a GPU, which does a step of a small
-    batch in less time than Python takes to ask for it. A CPU is slower with it."""
+    batch in less time than Python takes to ask for it. On a CPU V is slower with it."""
