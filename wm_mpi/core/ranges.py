@@ -21,7 +21,7 @@ def check(config: Command) -> None:
              "eval_episodes": 1, "test_episodes": 1, "stuck_frames": 0, "seed": 0, "batch_size": 1, "steps": 0,
              "steps_per_epoch": 1, "sequence": 2, "parts": 1, "serve": 0, "devices": 1, "shard_episodes": 1,
              "buffer_frames": 1, "kl_tolerance": 0, "exploration": 0, "films": 0, "hidden": 1, "latents": 1, "bar_weight": 0,
-             "longest_held": 1, "components": 1, "momentum": 0, "weight_decay": 0, "restarts": 0}
+             "longest_held": 1, "components": 1, "momentum": 0, "weight_decay": 0, "restarts": 0, "steps_per_call": 1}
     for name, bound in least.items():
         value = getattr(config, name, None)
         for each in value if isinstance(value, tuple) else () if value is None else (value,):
