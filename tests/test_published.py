@@ -223,7 +223,7 @@ def compare(game: str, rnn: list, parameters: list, world: Path) -> None:
         np.testing.assert_allclose(said.logmix, logmix, atol=1e-3)
         np.testing.assert_allclose(said.mean, density[..., 5:10], atol=1e-3)
         np.testing.assert_allclose(said.logstd, np.clip(density[..., 10:], -7, 7), atol=1e-3)
-        np.testing.assert_allclose(said.termination, out[:, 0] if theirs.doom else -20, atol=1e-3)
+        np.testing.assert_allclose(said.termination, out[:, 0] - np.log(10) if theirs.doom else -20, atol=1e-3)
         assert not said.reward.any()
 
 

@@ -7,10 +7,11 @@ straight to C.
 import functools
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -69,17 +70,24 @@ class Game:
     dropped_frames: int = 0
     """Episodes of at most so many frames are left out of V's and M's training."""
     ending_weight: float = 1.0
-    """How much M's error on the end of an episode counts in its training."""
+    """How much an end counts: M's error on it in training, and the odds that M gives it in a dream."""
     dream_reward: float | None = None
     """What a frame of a dream pays; None: what M expects."""
-    dream_end: Literal["likelier", "drawn"] = "likelier"
-    """When a dream ends: where M finds that likelier than not, or by a draw with the chance that M gives it."""
     dream_safe_frames: int = 0
     """Frames in which no dream ends, because no episode can: M, whose memory is still empty, cannot know."""
     solved: tuple[float, int] | None = None
     """The mean return over so many episodes at which the game counts as solved."""
     smooth: bool = False
     """Whether first data are a smooth walk over actions, which takes a car from its start; else actions are held a while."""
+
+    @property
+    def dream_end(self) -> float:
+        """The logit above which an end that M expects ends a dream: its odds, times ``ending_weight``, exceed one.
+
+        As in the paper's code, where the weight is in M's loss, on ends alone, so that its logits come out larger by the
+        weight's logarithm, and a dream ends where they are above 0. Our M's logits are those of the chance itself.
+        """
+        return -math.log(self.ending_weight)
 
     @property
     def pictures(self) -> bool:
@@ -124,7 +132,7 @@ GAMES: dict[str, Game] = {
                  frames={"view": Cut(doom.SHOWN_ROWS, doom.HEIGHT),
                          PUBLISHED: Cut(doom.LARGE * doom.SHOWN_ROWS, doom.LARGE * doom.HEIGHT, stretch)},
                  shape=(doom.HEIGHT, doom.WIDTH), latents=64, hidden=512, max_frames=2100, dropped_frames=100,
-                 ending_weight=10.0, dream_reward=1.0, dream_end="drawn", solved=(750.0, 100))}
+                 ending_weight=10.0, dream_reward=1.0, solved=(750.0, 100))}
 """Games that come with the package, by the names of --env; ``fast`` is what --env carracing means."""
 
 

@@ -23,12 +23,6 @@ DREAM = 2018
 """Sets a dream's own draws apart from everything else that a track's seed decides."""
 
 
-def drawn_limits(chance: npt.NDArray) -> npt.NDArray:
-    """Logits of an end above which it comes, for draws ``chance`` uniform in 0 to 1: so often as M finds it likely."""
-    inside = np.clip(chance, 1e-7, 1 - 1e-7)
-    return np.log(inside) - np.log1p(-inside)
-
-
 class Tempered:
     """What dreams have in common."""
 
@@ -51,9 +45,8 @@ class DreamVector(Tempered, VectorEnv):
 
     A step is the paper's: each latent's next value is drawn from its mixture, the component from logmix / temperature,
     then the value with the component's standard deviation times sqrt(temperature). Rewards are what M expects (points),
-    or the game's own where that is always the same; an episode ends where M finds its end likelier than not, or by a draw
-    with M's chance where the game has it so, though not
-    before any episode can, or after ``max_frames``. M knows of no completed laps.
+    or the game's own where that is always the same; an episode ends where the odds that M gives its end, times the game's
+    ``ending_weight``, exceed one, though not before any episode can, or after ``max_frames``. M knows of no completed laps.
     A dream is a function of its seed, the temperature and the actions: not of its neighbours in the batch.
     """
 
@@ -75,7 +68,7 @@ class DreamVector(Tempered, VectorEnv):
         manifest = self._encoder.manifest
         spec = EnvSpec(played_in(manifest), max_frames, frame=frame_of(manifest))
         self._reward, self._safe_frames = spec.game.dream_reward, spec.game.dream_safe_frames
-        self._drawn = spec.game.dream_end == "drawn"
+        self._end = spec.game.dream_end
         self._road = make_env(spec, width)
         self.single_observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
         self.single_action_space = self._road.single_action_space
@@ -131,8 +124,7 @@ class DreamVector(Tempered, VectorEnv):
             here[running] = there[running]
         self._paint(running)
         self._steps += running
-        limits = drawn_limits(np.array([rng.random() for rng in self._generators])) if self._drawn else 0.0
-        terminated = running & (forecast.termination > limits) & (self._steps > self._safe_frames)
+        terminated = running & (forecast.termination > self._end) & (self._steps > self._safe_frames)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
         self._ended |= terminated | truncated
         rewards = forecast.reward if self._reward is None else np.full(self.num_envs, self._reward)

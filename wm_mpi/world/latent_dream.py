@@ -19,7 +19,7 @@ from wm_mpi.core.schema import Manifest
 from wm_mpi.core.seeding import generator
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.envs import Game, game_of
-from wm_mpi.world.dream import Tempered, drawn_limits
+from wm_mpi.world.dream import Tempered
 from wm_mpi.world.graph_memory import build_dream
 from wm_mpi.world.inference import Inference, weights_in
 from wm_mpi.world.manifest import AGAIN, load_manifest, played_in, read_part
@@ -52,7 +52,7 @@ class LatentDream(Tempered, VectorEnv):
         self.control = control
         self.num_envs, self._max_frames = width, max_frames
         self.temperature = temperature
-        self._reward, self._safe_frames, self._drawn = game.dream_reward, game.dream_safe_frames, game.dream_end == "drawn"
+        self._reward, self._safe_frames, self._end = game.dream_reward, game.dream_safe_frames, game.dream_end
         self._session = open_session(build_dream(rnn).SerializeToString())
         self._mu, self._logvar = first
         latents, hidden = latents_of(rnn), hidden_of(rnn)
@@ -66,7 +66,6 @@ class LatentDream(Tempered, VectorEnv):
         self.action_space = batch_space(self.single_action_space, width)
         self._generators = [generator(DREAM, 0)] * width
         self._chance, self._noise = np.zeros((2, width, BLOCK, latents), np.float32)
-        self._fate = np.zeros((width, BLOCK), np.float32)
         self._steps = np.zeros(width, np.int64)
         self._ended = np.ones(width, np.bool_)  # or not begun
 
@@ -118,7 +117,7 @@ class LatentDream(Tempered, VectorEnv):
         self._before = self._z, self._h, self._c, np.asarray(actions)
         self._z, self._h, self._c = (np.where(goes_on, new, old) for new, old in zip((z, h, c), self._before, strict=False))
         self._steps += running
-        terminated = running & (termination > self._limits()) & (self._steps > self._safe_frames)
+        terminated = running & (termination > self._end) & (self._steps > self._safe_frames)
         truncated = running & ~terminated & (self._steps >= self._max_frames)
         self._ended |= terminated | truncated
         rewards = np.full(self.num_envs, self._reward) if self._reward is not None else reward.astype(np.float64)
@@ -130,16 +129,8 @@ class LatentDream(Tempered, VectorEnv):
         for row in np.flatnonzero(running & (at == 0)):
             self._generators[row].random(dtype=np.float32, out=self._chance[row])
             self._generators[row].standard_normal(dtype=np.float32, out=self._noise[row])
-            if self._drawn:
-                self._generators[row].random(dtype=np.float32, out=self._fate[row])
         rows = np.arange(self.num_envs)
         return self._chance[rows, at], self._noise[rows, at]
-
-    def _limits(self) -> npt.NDArray[np.float32] | float:
-        """The logit of an end [num_envs] above which this step, already counted, ends a dream."""
-        if not self._drawn:
-            return 0.0
-        return drawn_limits(self._fate[np.arange(self.num_envs), (self._steps - 1) % BLOCK])
 
     def latents_of(self, slot: int) -> npt.NDArray[np.float32]:
         """The z that a dream is at, shape (L,)."""

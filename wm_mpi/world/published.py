@@ -99,6 +99,7 @@ def write_published(directory: Path, what: Published, name: str) -> list[str]:
     controller = None if what.parameters is None else _their_controller(game, what.rnn, what.parameters, name)
     with replaced_together(directory, last="vae.json") as new:
         _write(new / "vae.json", [what.vae[f"{layer}/{part}"] for layer in LAYERS for part in ("kernel", "bias")])
+        rnn["termination/bias"] = rnn["termination/bias"] - game.dream_end
         _write(new / "rnn.json", their_rnn(rnn, restart if what.game == "doom" else None))
         if what.beginnings is not None:
             _write(new / "initial_z.json", [what.beginnings["mu"], what.beginnings["logvar"]])
@@ -137,7 +138,9 @@ def read_rnn(path: Path) -> tuple[str, Arrays]:
         outputs, hidden = game.latents * 3 * MIXTURES + restart, game.hidden
         inputs = game.latents + game.control.actions + restart
         if shapes == [(hidden, outputs), (outputs,), (inputs + hidden, 4 * hidden), (4 * hidden,)]:
-            return name, our_rnn(arrays, inputs, bool(restart))
+            rnn = our_rnn(arrays, inputs, bool(restart))
+            rnn["termination/bias"] += np.float32(game.dream_end)  # their loss weighs ends alone, see there
+            return name, rnn
     raise UserError(f"{path} holds arrays of the shapes {', '.join(map(str, shapes))}, which is neither CarRacing's M nor "
                     f"Doom's: {WHENCE}")
 
