@@ -35,23 +35,23 @@ next() {
     headline="$number/$stages $1"
 }
 
-# train_m_and_c AT SHORT GENERATIONS FLAGS...: a turn's M, its world, and C in its dream. M gets many small steps, since it
-# learns late how fireballs move, and their number counts for that, not the number of frames; then whole lives, since who dies
-# has been hit before.
+# train_m_and_c AT SHORT LONGEST GENERATIONS FLAGS...: a turn's M, its world, and C in its dream. M gets many small steps, since
+# it learns late how fireballs move, and their number counts for that, not the number of frames; then whole lives of up to
+# LONGEST frames, since who dies has been hit before, and an M that has seen no life of a thousand frames takes them for doomed.
 train_m_and_c() {
     local at="$1"
     next "train M on short pieces"
     timed "$headline" python -m wm_mpi.train_rnn --data "$at/latents" --out "$at/rnn0" --steps "$2" --steps-per-epoch 300 \
-        --sequence 64 --batch-size 24 --last-learning-rate 1e-4 --precision "$precision" --seed "$seed" "${@:4}"
+        --sequence 64 --batch-size 24 --last-learning-rate 1e-4 --precision "$precision" --seed "$seed" "${@:5}"
     next "train M on whole lives"
     timed "$headline" python -m wm_mpi.train_rnn --data "$at/latents" --init "$at/rnn0" --out "$at/rnn" --steps 400 \
-        --steps-per-epoch 50 --sequence 400 --batch-size 10 --learning-rate 2e-4 --last-learning-rate 3e-5 \
+        --steps-per-epoch 50 --sequence "$3" --batch-size 10 --learning-rate 2e-4 --last-learning-rate 3e-5 \
         --precision "$precision" --seed "$seed"
     next "freeze"
     timed "$headline" python -m wm_mpi.freeze --half --vae "$out/vae" --rnn "$at/rnn" --data "$at/frames" --out "$at/world"
     next "train C in the dream"
     play "$headline" wm_mpi.es --env dream --world "$at/world" --temperature "${TEMPERATURE:-1.15}" --components 64 --popsize 64 \
-        --episodes 8 --generations "$3" --eval-every 5 --eval-episodes 32 --seed "$seed" --out "$at/es"
+        --episodes 8 --generations "$4" --eval-every 5 --eval-episodes 32 --seed "$seed" --out "$at/es"
 }
 
 at="$out/turn1"
@@ -63,7 +63,7 @@ timed "$headline" python -m wm_mpi.train_vae --data "$at/frames" --out "$out/vae
     --learning-rate 5e-4 --last-learning-rate 1.5e-4 --kl-tolerance 1 --precision "$precision" --seed "$seed"
 next "encode"
 timed "$headline" python -m wm_mpi.encode --data "$at/frames" --vae "$out/vae" --out "$at/latents"
-train_m_and_c "$at" 2400 20
+train_m_and_c "$at" 2400 400 20
 
 # Who plays better meets what random play never does: later hours with more imps, and its own tricks, which M must see through.
 # Much of what came before is mixed in, or random play, which alone holds one side for long, gets rare.
@@ -75,7 +75,8 @@ for turn in $(seq 2 "$turns"); do
         --mix "$before/frames" --mix-share "$([ "$turn" = 2 ] && echo 0.4 || echo 0.6)" --out "$at/frames"
     next "encode"
     timed "$headline" python -m wm_mpi.encode --data "$at/frames" --vae "$out/vae" --out "$at/latents"
-    train_m_and_c "$at" "$((turn == 2 ? 7500 : 3000))" "$((turn == turns ? 100 : 25))" --init "$before/rnn" --learning-rate 7e-4
+    train_m_and_c "$at" "$((turn == 2 ? 7500 : 3000))" 1000 "$((turn == turns ? 40 : 25))" --init "$before/rnn" \
+        --learning-rate 7e-4
 done
 next "judge it in the real game"
 play "$headline" wm_mpi.evaluate --run "$at/es" --world "$at/world" --episodes 500 --json "$out/verdict.json"
