@@ -186,9 +186,13 @@ DREAMT = ("--env", "dream", "--temperature", 1.15, "--preset", "smoke", "--popsi
 def doom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Doom's pipeline, tiny, up to a C of the dream: frames/ vae/ latents/ rnn/ world/ es/. Do not write into it."""
     pytest.importorskip("vizdoom", reason="vizdoom is not installed: pip install -c constraints.txt -e '.[doom]'")
-    return once(tmp_path_factory, "doom", lambda out: in_one_process([
-        ["collect", "--preset", "smoke", "--env", "doom", *FEW, "--out", out / "frames"], *learning(out),
-        ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]]))
+    def fill(out: Path) -> None:
+        stages = learning(out)
+        stages[2] += ["--learning-rate", 0.01, "--steps", 40]  # until M takes ends for rare: before, dreams end at once
+        in_one_process([["collect", "--preset", "smoke", "--env", "doom", *FEW, "--out", out / "frames"], *stages,
+                        ["es", *DREAMT, "--world", out / "world", "--generations", 4, "--out", out / "es"]])
+
+    return once(tmp_path_factory, "doom", fill)
 
 
 class Watching:
