@@ -139,7 +139,7 @@ def read_rnn(path: Path) -> tuple[str, Arrays]:
         inputs = game.latents + game.control.actions + restart
         if shapes == [(hidden, outputs), (outputs,), (inputs + hidden, 4 * hidden), (4 * hidden,)]:
             rnn = our_rnn(arrays, inputs, bool(restart))
-            rnn["termination/bias"] += np.float32(game.dream_end)  # their loss weighs ends alone, see there
+            rnn["termination/bias"] += np.float32(game.dream_end)  # their loss counts ends alone, see ``Game``
             return name, rnn
     raise UserError(f"{path} holds arrays of the shapes {', '.join(map(str, shapes))}, which is neither CarRacing's M nor "
                     f"Doom's: {WHENCE}")
