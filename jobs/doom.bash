@@ -9,7 +9,7 @@
 #   EPISODES     random episodes to begin with (default: 2000; the paper: 10000); the second turn plays four fifths of
 #                that, later ones two fifths
 #   PRECISION    of V's and M's training (default: mixed_bfloat16 where the processor computes with it, else float32)
-#   TEMPERATURE  of the dream (default: 1.15)
+#   TEMPERATURE  of the dream (default: 1.3; the paper: 1.15)
 #   RANKS        MPI ranks for playing (default: cores + 1, rank 0 only waits)
 #   WM_VENV      virtual environment to use or to make (default: the active one if it has the packages, else .venv)
 #
@@ -37,7 +37,7 @@ next() {
 
 # train_m_and_c AT SHORT LONGEST GENERATIONS FLAGS...: a turn's M, its world, and C in its dream. M gets many small steps, since
 # it learns late how fireballs move, and their number counts for that, not the number of frames; then whole lives of up to
-# LONGEST frames, since who dies has been hit before, and an M that has seen no life of a thousand frames takes them for doomed.
+# LONGEST frames, since an M that has seen no life of a thousand frames takes who gets old for doomed.
 train_m_and_c() {
     local at="$1"
     next "train M on short pieces"
@@ -50,8 +50,8 @@ train_m_and_c() {
     next "freeze"
     timed "$headline" python -m wm_mpi.freeze --half --vae "$out/vae" --rnn "$at/rnn" --data "$at/frames" --out "$at/world"
     next "train C in the dream"
-    play "$headline" wm_mpi.es --env dream --world "$at/world" --temperature "${TEMPERATURE:-1.15}" --components 64 --popsize 64 \
-        --episodes 8 --generations "$4" --eval-every 5 --eval-episodes 32 --seed "$seed" --out "$at/es"
+    play "$headline" wm_mpi.es --env dream --world "$at/world" --temperature "${TEMPERATURE:-1.3}" --components 64 --popsize 64 \
+        --episodes 8 --generations "$4" --eval-every 5 --eval-episodes 64 --seed "$seed" --out "$at/es"
 }
 
 at="$out/turn1"

@@ -31,8 +31,8 @@ stamped() {
 
 # The paper's second half, in the world that comes with the package: train in the dream, judge there and in the game.
 dream() {
-    bash jobs/mpirun.bash -np 3 python -m wm_mpi.es --env dream --world doom --temperature 1.15 --components 64 --popsize 64 \
-        --episodes 8 --generations 25 --eval-every 5 --eval-episodes 32 --out "$out/dream" || return
+    bash jobs/mpirun.bash -np 3 python -m wm_mpi.es --env dream --world doom --temperature 1.3 --components 64 --popsize 64 \
+        --episodes 8 --generations 25 --eval-every 5 --eval-episodes 64 --out "$out/dream" || return
     bash jobs/mpirun.bash -np 3 python -m wm_mpi.evaluate --run "$out/dream" --env dream --episodes 100 || return
     bash jobs/mpirun.bash -np 3 python -m wm_mpi.evaluate --run "$out/dream" --episodes 100
 }
@@ -54,7 +54,7 @@ sheet() {
     echo "== C in the dream of Doom"
     [ -f "$out/dreamt" ] || { dream && touch "$out/dreamt"; }
     echo "== sheets of the dream and the game"
-    sheet dream --dream --temperature 1.15
+    sheet dream --dream --temperature 1.3
     sheet game
     echo "== pictures"
     python jobs/walkthrough.py "$out"
