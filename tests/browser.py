@@ -123,8 +123,10 @@ class Page:
         return path
 
     def axe(self, script: str) -> list[str]:
-        """What axe-core finds that is serious or critical."""
+        """What axe-core finds that is serious or critical, once every colour has become what it was changing to."""
         self.run(script + "; 0")
+        self.run("Promise.allSettled(document.getAnimations().filter((each) => each instanceof CSSTransition)"
+                 ".map((each) => each.finished)).then(() => 0)")
         found = self.run("axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations.map((each) => "
                          "[each.impact, each.id, each.help, each.nodes.map((node) => node.html).join(' ')]))")
         return [": ".join(each) for each in found if each[0] in ("serious", "critical")]
