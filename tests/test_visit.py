@@ -339,8 +339,8 @@ def test_every_control_at_every_size(chromium: Browser, served: Served, axe: str
         for wanted in (f"[data-driver={driver}]", f"[data-place={place}]"):
             page.run(f"document.querySelector({wanted!r}).click()")
         page.until(f"document.querySelector('#latents').hidden === {str(place == 'road').lower()} && "
-                   f"[...document.querySelectorAll('[aria-pressed=true]')].map((one) => one.dataset.driver ?? one.dataset.place)"
-                   f".join() === '{driver},{place}'")
+                   "[...document.querySelectorAll('[aria-pressed=true]')].map((one) => one.dataset.driver ?? "
+                   f"one.dataset.place).join() === '{driver},{place}'")
         assert page.axe(axe) == [] and not page.scrolls_sideways(), (driver, place)
         page.picture(tmp_path / f"{driver}-{place}.png")
     assert press_everything(page) > 12
