@@ -79,6 +79,7 @@ setup(
         "onnxruntime>=1.20",
         "threadpoolctl>=3.5",
         "tyro>=1.0",
+        "docstring-parser>=0.16",
         "tqdm>=4.66",
         "pillow>=11.0",
         "websockets>=17.0",

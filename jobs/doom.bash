@@ -6,6 +6,7 @@
 #
 #   SEED         seed of everything (default: 0)
 #   OUT          directory (default: runs/doomSEED): vae/, and turn1/ to turn4/ with frames/ latents/ rnn/ world/ es/
+#   TURNS        how many turns (default: 4); with more of them later, the same OUT goes on where fewer ended
 #   EPISODES     random episodes to begin with (default: 2000; the paper: 10000); the second turn plays four fifths of
 #                that, later ones two fifths
 #   PRECISION    of V's and M's training (default: mixed_bfloat16 where the processor computes with it, else float32)
@@ -27,7 +28,9 @@ precision="${PRECISION:-$quick}"
 ranks="${RANKS:-$(($(python -m wm_mpi.core.machine) + 1))}"
 episodes="${EPISODES:-2000}"
 
-number=0 stages=27 turns=4
+turns="${TURNS:-4}"
+[[ "$turns" =~ ^[1-9][0-9]*$ ]] || { echo "error: TURNS is $turns, but must be a number of turns, 1 or more" >&2; exit 2; }
+number=0 stages=$((6 * turns + 3))
 
 # next NAME: a stage's headline, in "headline".
 next() {
@@ -75,7 +78,7 @@ for turn in $(seq 2 "$turns"); do
         --mix "$before/frames" --mix-share "$([ "$turn" = 2 ] && echo 0.4 || echo 0.6)" --out "$at/frames"
     next "encode"
     timed "$headline" python -m wm_mpi.encode --data "$at/frames" --vae "$out/vae" --out "$at/latents"
-    train_m_and_c "$at" "$((turn == 2 ? 7500 : 3000))" 1000 "$((turn == turns ? 40 : 25))" --init "$before/rnn" \
+    train_m_and_c "$at" "$((turn == 2 ? 7500 : 3000))" 1000 30 --init "$before/rnn" \
         --learning-rate 7e-4
 done
 next "judge it in the real game"

@@ -1,5 +1,5 @@
-# Sourced by gce_train.bash, gpu_jobs.bash, iterate.bash, reproduce.bash, doom.bash and slurm/, in the root of the clone: an
-# environment, a headline per stage, and commands that can be stopped. What the caller offers its users:
+# Sourced by gce_train.bash, gpu_jobs.bash, iterate.bash, reproduce.bash, doom.bash, atari.bash and slurm/, in the root of the
+# clone: an environment, a headline per stage, and commands that can be stopped. What the caller offers its users:
 #   WM_VENV  a virtual environment to use, or to make. Without it: the environment that is active, if it has the packages
 #            (a container, a venv, conda, modules), or else .venv in the clone, made if missing.
 # shellcheck shell=bash
@@ -9,6 +9,7 @@ use_environment() {
     local find='import importlib.util as find, sys; sys.exit(None in map(find.find_spec, sys.argv[1:]))'
     case " $* " in *" keras "*) needs=train ;; esac # extras, see setup.bash
     case " $* " in *" vizdoom "*) needs="$needs,doom" ;; esac
+    case " $* " in *" ale_py "*) needs="$needs,atari" ;; esac
     if [ -n "${WM_VENV:-}" ] || ! python -c "$find" "$@" 2>/dev/null; then
         # shellcheck source=jobs/setup.bash
         . jobs/setup.bash

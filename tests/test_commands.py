@@ -45,6 +45,7 @@ def test_help_shows_every_option_with_its_preset(name: str, preset: str, monkeyp
             said = succeed(name, "--help", env={"COLUMNS": "200"})
         for field in dataclasses.fields(config_class):
             assert f"--{field.name.replace('_', '-')}" in said
+        assert "None" not in said  # "{None}|INT (default: None)" teaches nobody
     required = [field.name for field in dataclasses.fields(config_class) if field.default is dataclasses.MISSING]
     flags = [part for name in required for part in (f"--{name}", "x")]
     parsed = parse(config_class, name, [*flags, "--preset", "smoke", "--preset", preset])  # the last one counts
@@ -56,6 +57,17 @@ def test_help_shows_every_option_with_its_preset(name: str, preset: str, monkeyp
     if explicit:
         parsed = parse(config_class, name, [*flags, f"--{explicit.replace('_', '-')}", "1000", f"--preset={preset}"])
         assert getattr(parsed, explicit) == 1000
+
+
+def test_help_breaks_lines_where_the_terminal_does() -> None:
+    told = succeed("es", "--help", env={"COLUMNS": "80"}).splitlines()
+    lines = [line.strip("│| ") for line in told if line.startswith(("│", "|"))]
+    said = " ".join(lines)
+    assert all(lines)
+    assert "sizes (days on a cluster), an evening" in said
+    assert "Longest episode (frames). (default: the game's own, 1,000 for CarRacing)" in said.replace("1, 000", "1,000")
+    assert "--validate-in {real,dream}" in said and "--hidden INT [INT ...]" in said
+    assert "-q, --quiet" in said
 
 
 @pytest.mark.parametrize("script", sorted([*ROOT.glob("jobs/*.bash"), ROOT / ".ci" / "run"]), ids=lambda path: path.name)

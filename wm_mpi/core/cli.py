@@ -1,6 +1,7 @@
 """From a command line to a configuration (through tyro), and from what happens to an exit status."""
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import logging
@@ -14,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TextIO, TypeVar, cast
+from typing import Annotated, Any, Literal, NoReturn, TextIO, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -22,7 +23,7 @@ from wm_mpi import __version__
 from wm_mpi.core.errors import EXIT_BAD_INPUT, Stopped, UserError, account
 from wm_mpi.core.launch import leave_status, passed_on, survives
 from wm_mpi.core.launched import LOCAL_RANK, launched_rank
-from wm_mpi.core.options import Command
+from wm_mpi.core.options import PATHS, Command
 from wm_mpi.core.progress import log, speak
 from wm_mpi.core.ranges import check
 from wm_mpi.core.terminal import spell_streams
@@ -50,10 +51,13 @@ def parse(config_class: type[Config], command: str, arguments: Sequence[str]) ->
         raise SystemExit(0)
     arguments = _completed(arguments, config_class.bare)
     default = _defaults(config_class, _preset_in(arguments, config_class().preset))
+    helps = bool({"--help", "-h"} & set(arguments))
+    if helps:
+        default = _flowing(default)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), _wide(not {"--help", "-h"} & set(arguments)):
-            config = tyro.cli(config_class, prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
+        with contextlib.redirect_stderr(said), _wide(not helps):
+            config = tyro.cli(type(default), prog=f"python -m wm_mpi.{command}", args=list(arguments), default=default,
                               console_outputs=launched_rank() == 0)
     except SystemExit as ended:
         if ended.code != EXIT_BAD_INPUT:
@@ -84,6 +88,49 @@ def _wide(wanted: bool) -> Iterator[None]:
     finally:
         os.environ.pop("COLUMNS", None)
         os.environ.update(before)
+
+
+def _flowing(default: Config) -> Config:
+    """The same options, of a class that --help prints well: texts for the terminal to break, and defaults in place of None.
+
+    tyro takes lines of a docstring that are indented for paragraphs, which under a field all but the first are.
+    """
+    import docstring_parser  # takes 30 ms
+
+    kind, hints, values = type(default), get_type_hints(type(default), include_extras=True), {}
+    texts = {told.arg_name: " ".join((told.description or "").split())
+             for each in reversed(kind.__mro__[:-1]) for told in docstring_parser.parse_from_object(each).params}
+    fields = []
+    for name in (field.name for field in dataclasses.fields(kind)):
+        values[name], text, hint = getattr(default, name), texts.get(name), None
+        if text and values[name] is None:
+            text, hint = _default_apart(text)
+        about = tyro.conf.arg(help=text, metavar=_value(name, hints[name]), help_behavior_hint=hint)
+        fields.append((name, Annotated[hints[name], about]))
+    flowing = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True)
+    flowing.__doc__ = kind.__doc__
+    return cast(Config, flowing(**values))
+
+
+def _default_apart(text: str) -> tuple[str, str]:
+    """A help text, and what stands last in it on the default: "Longest (frames; default: its own)." in two."""
+    told = re.fullmatch(r"(.*?)(?:; | ?\()default: (.*)\)\.", text)
+    if not told:
+        return text, "(optional)"
+    closed = ")" * (told[1].count("(") - told[1].count(")"))
+    return f"{told[1]}{closed}.", f"(default: {told[2]})"
+
+
+def _value(name: str, hint: Any) -> str | None:
+    """What --help calls the value of an option that may be left out; None for tyro's own word for any other."""
+    if type(None) not in get_args(hint):
+        return None
+    given = next(each for each in get_args(hint) if each is not type(None))
+    if get_origin(given) is Literal:
+        return f"{{{','.join(get_args(given))}}}"
+    if get_origin(given) is tuple:
+        return "INT [INT ...]"
+    return {bool: "{True,False}", str: "PATH" if name in PATHS else "STR"}.get(given, given.__name__.upper())
 
 
 def _sentence(box: str) -> str:

@@ -50,11 +50,11 @@ class CollectConfig(EpisodeOptions, Command):
     directory of an es run, whose champion then drives."""
     frame: str | None = None
     """What is recorded, and so what V will see: 'road', what is above the bar of instruments, as in the paper; 'whole', the
-    picture with its bar; 'published', the road as the paper's code made it small (default: what the champion's world sees,
-    else the road). Of Doom 'view' or 'published'."""
+    picture with its bar; 'published', the road as the paper's code made it small; of Doom 'view' or 'published' (default:
+    what the champion's world sees, else the first)."""
     longest_held: int | None = None
-    """How long random actions are held at most, where they are held (frames; default: 10, as the paper's authors did for
-    Doom). Above 10 each episode draws its own longest hold from 10 to this, log-uniform."""
+    """How long random actions are held at most, where they are held; above 10 each episode draws its own longest hold from
+    10 to this, log-uniform (frames; default: 10, as the paper's authors did for Doom)."""
     exploration: float = 0.0
     """Strength of exploration by a champion: each episode adds smooth noise, of a strength drawn between 0 and this, to the
     controller's output before the squashing (0: none; 1: strong)."""
