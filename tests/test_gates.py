@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,6 +192,25 @@ def forecasts(spread: float = 1.0, order: np.ndarray | None = None, logit: float
     ({"logit": 0.0}, {"termination_excess"})])
 def test_m_at_its_gates(broken: dict, gates: set[str]) -> None:
     assert failed(judge_memory(*forecasts(**broken), ALL)) == gates
+
+
+def test_how_far_pay_is_foreseen_is_a_bound_in_carracing_alone() -> None:
+    deaf = forecasts(heard=0.0)
+    assert failed(judge_memory(*deaf, ALL, "whole")) == {"reward_order"}
+    gates = {gate.name: gate for gate in judge_memory(*deaf, ALL, "picture")}
+    assert all(gate.passed for gate in gates.values())
+    assert gates["reward_order"].value == 0.5 and gates["reward_order"].bound == "none"
+    assert "reward told apart" in gates["reward_order"].meaning
+    assert failed(judge_memory(*forecasts(heard=-1.0), ALL, "picture")) == {"reward_gain"}
+
+
+@pytest.mark.parametrize("usual,rare", [(-0.1, 3.2), (0.0, -1.0), (-1.0, -5.0)])
+def test_games_of_costs_alone_have_an_order_too(usual: float, rare: float) -> None:
+    said, baseline = forecasts()
+    came = np.where(RNG.random(ROWS) < 0.1, rare, usual)
+    said = replace(said, reward=came, reward_then=came)
+    gates = {gate.name: gate for gate in judge_memory(said, baseline, ALL, "picture")}
+    assert gates["reward_order"].value == 1 and gates["reward_order"].passed
 
 
 def dreams(size: float = 1.0, way: float = 1.0) -> Dreams:

@@ -210,7 +210,9 @@ def _make(name: str, drawn: bool = False) -> gymnasium.Env:
     """
     if name.startswith("ALE/"):
         try:
-            gymnasium.register_envs(importlib.import_module("ale_py"))
+            ale = importlib.import_module("ale_py")
+            ale.ALEInterface.setLoggerMode(ale.LoggerMode.Error)  # else it says its name on every rank
+            gymnasium.register_envs(ale)
         except ImportError:
             raise UserError(f"--env {name} cannot be used here: pip install 'wm_mpi[atari]'") from None
     options: dict[str, Any] = {"render_mode": "rgb_array"} if drawn else {}
