@@ -79,19 +79,36 @@ def test_scripts_are_clean(script: Path) -> None:
     subprocess.run(["shellcheck", "-x", script.relative_to(ROOT)], check=True, cwd=ROOT)
 
 
+def writes_down(python: Path, typed: Path) -> None:
+    """Make a ``python`` that only writes down what it is asked for, and of itself what is asked for as a venv."""
+    python.write_text(f"""#!/bin/bash
+case "$*" in
+    "-c "*) ;;
+    "-m wm_mpi.core.machine") echo 2 ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    *) printf '%s\\n' "$*" >>{typed} ;;
+esac
+""")
+    python.chmod(0o755)
+
+
+@pytest.mark.parametrize("name,extras", [
+    ("atari", "mpi,train,atari"), ("doom", "mpi,train,doom"), ("reproduce", "mpi,train")])
+def test_a_long_job_installs_its_game(name: str, extras: str, tmp_path: Path) -> None:
+    typed, python = tmp_path / "typed", tmp_path / "python"
+    writes_down(python, typed)
+    env = {name: value for name, value in ENVIRONMENT.items() if name != "WM_EXTRAS"} | {
+        "PYTHON": str(python), "WM_VENV": f"{tmp_path}/venv", "OUT": f"{tmp_path}/out"}
+    subprocess.run(["bash", ROOT / "jobs" / f"{name}.bash"], check=True, stdout=subprocess.DEVNULL, env=env, timeout=60)
+    assert typed.read_text().splitlines()[0].endswith(f"--editable .[{extras}]")
+
+
 @pytest.mark.parametrize("name", ["atari", "doom", "iterate", "reproduce"])
 def test_what_a_long_job_types_is_understood(name: str, tmp_path: Path) -> None:
     """Every stage of a job that takes hours, with a python that only writes down what it is asked for."""
     typed, python = tmp_path / "typed", tmp_path / "bin" / "python"
     python.parent.mkdir()
-    python.write_text(f"""#!/bin/bash
-case "$*" in
-    "-c "*) ;;
-    "-m wm_mpi.core.machine") echo 2 ;;
-    *) printf '%s\\n' "$*" >>{typed} ;;
-esac
-""")
-    python.chmod(0o755)
+    writes_down(python, typed)
     for file in ("frames/frames.h5", "vae/weights.h5", "rnn/weights.h5", "world/manifest.json", "es/champion.h5"):
         (tmp_path / "from" / file).parent.mkdir(parents=True)
         (tmp_path / "from" / file).touch()
