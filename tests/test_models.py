@@ -16,10 +16,10 @@ from conftest import ENVIRONMENT, ROOT, command, here, refuse, refuse_here, succ
 from tensorboardX.proto import event_pb2
 
 from wm_mpi.core.errors import UserError
-from wm_mpi.core.shipped import found
+from wm_mpi.core.shipped import PRETRAINED, found
 from wm_mpi.data.arrays import load_arrays
 from wm_mpi.data.batches import Batch
-from wm_mpi.data.datasets import open_frames
+from wm_mpi.data.datasets import open_frames, open_latents
 from wm_mpi.encode import made_before
 from wm_mpi.freeze import KERAS_ON_CPU, KERAS_ON_GPU, ROUNDINGS, compare
 from wm_mpi.models.checkpoints import load_weights
@@ -398,6 +398,15 @@ def test_v_and_m_that_do_not_fit(copied: Path) -> None:
     assert "another V" in said and not (copied / "new_world" / "manifest.json").exists()
     assert "mixed up" in refuse_here("freeze", "--vae", copied / "rnn", "--rnn", copied / "vae", "--data",
                                      copied / "frames", "--out", copied / "new_world")
+
+
+def test_v_that_ships_encodes_by_its_name(tmp_path: Path) -> None:
+    succeed("collect", "--frame", "whole", "--episodes", "2", "--max-frames", "40", "--out", tmp_path / "frames")
+    here("encode", "--data", tmp_path / "frames", "--vae", "carracing", "--out", tmp_path / "latents")
+    _, about = load_weights(PRETRAINED / "carracing", "vae")
+    with open_latents(tmp_path / "latents") as latents:
+        assert latents.about["vae"] == about["sha256"]
+    assert json.loads((tmp_path / "latents" / "config.json").read_text())["vae"] == "carracing"
 
 
 def test_latents_are_made_once(copied: Path) -> None:

@@ -113,7 +113,7 @@ class EncodeConfig(Command):
     data: Out = dataclasses.field(default="runs/frames", metadata=changeable())
     """Directory of collect."""
     vae: Out = dataclasses.field(default="runs/vae", metadata=changeable())
-    """Directory of train_vae."""
+    """Directory of train_vae, or the name of a world that comes with the package."""
     out: Out = dataclasses.field(default="runs/latents", metadata=changeable())
     """Directory for latents.h5."""
     batch_size: int = dataclasses.field(default=500, metadata=changeable())
@@ -160,9 +160,9 @@ class FreezeConfig(Command):
     presets: ClassVar[Presets] = {"champion": {}, "paper": {}, "laptop": {}, "smoke": {"force": True, "probe": False}}
 
     vae: Out = "runs/vae"
-    """Directory of train_vae."""
+    """Directory of train_vae, or the name of a world that comes with the package."""
     rnn: Out = "runs/rnn"
-    """Directory of train_rnn."""
+    """Directory of train_rnn, or the name of a world that comes with the package."""
     data: Out = "runs/frames"
     """Directory of collect: frames for the check and the samples."""
     out: Out = "runs/world"

@@ -18,8 +18,8 @@ Out = Annotated[str, tyro.conf.arg(metavar="DIR")]
 PATHS = ("out", "data", "vae", "rnn", "run", "runs", "world", "old_world", "init", "mix", "policy", "compare", "notes",
          "json", "video", "sheet", "png", "published")
 """Options that name a file or a directory."""
-SHIPPABLE = ("run", "compare", "world", "old_world", "policy", "init")
-"""Options that take the name of a champion that comes with the package instead of a directory."""
+SHIPPABLE = ("run", "compare", "vae", "rnn", "world", "old_world", "policy", "init")
+"""Options that take the name of what comes with the package instead of a directory."""
 AUTO = "auto"
 """What --env calls the game that a world or a run is of."""
 SHIPPED = "carracing"
