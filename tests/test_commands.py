@@ -124,6 +124,24 @@ def test_what_a_long_job_types_is_understood(name: str, tmp_path: Path) -> None:
     assert {"collect", "train_vae", "encode", "train_rnn", "freeze", "es"} <= seen
 
 
+@pytest.mark.parametrize("turns", [1, 3])
+def test_doom_takes_the_turns_that_it_is_told(turns: int, tmp_path: Path) -> None:
+    typed, python = tmp_path / "typed", tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    writes_down(python, typed)
+    env = {"PATH": f"{python.parent}:{ENVIRONMENT['PATH']}", "OUT": f"{tmp_path}/out", "WM_VENV": "", "TURNS": str(turns)}
+    job = ["bash", ROOT / "jobs" / "doom.bash"]
+    done = subprocess.run(job, check=True, capture_output=True, text=True, env=ENVIRONMENT | env, timeout=60)
+    stages = re.findall(r"== (\d+)/(\d+) ", done.stdout)
+    assert stages == [(str(number + 1), str(len(stages))) for number in range(len(stages))]
+    assert typed.read_text().count("wm_mpi.es ") == turns
+    assert f"--run {tmp_path}/out/turn{turns}/es" in typed.read_text().splitlines()[-1]
+    for wrong in ("0", "two", "-1", "1.5"):
+        refused = subprocess.run(job, capture_output=True, text=True, env=ENVIRONMENT | env | {"TURNS": wrong}, check=False)
+        assert refused.returncode == 2
+        assert refused.stderr == f"error: TURNS is {wrong}, but must be a number of turns, 1 or more\n"
+
+
 def test_parity_report_runs(tmp_path: Path) -> None:
     picture = tmp_path / "parity.png"
     done = subprocess.run([sys.executable, "-m", "benchmarks.parity", "--seeds", "70:71", "--frames", "60", "--picture",
