@@ -23,9 +23,10 @@ from wm_mpi import __version__
 from wm_mpi.core.errors import EXIT_BAD_INPUT, Stopped, UserError, account
 from wm_mpi.core.launch import leave_status, passed_on, survives
 from wm_mpi.core.launched import LOCAL_RANK, launched_rank
-from wm_mpi.core.options import PATHS, Command
+from wm_mpi.core.options import PATHS, SHIPPABLE, Command
 from wm_mpi.core.progress import log, speak
 from wm_mpi.core.ranges import check
+from wm_mpi.core.shipped import called
 from wm_mpi.core.terminal import spell_streams
 
 GRACE_SECONDS = 10.0
@@ -105,6 +106,8 @@ def _flowing(default: Config) -> Config:
         values[name], text, hint = getattr(default, name), texts.get(name), None
         if text and values[name] is None:
             text, hint = _default_apart(text)
+        elif name in SHIPPABLE and isinstance(values[name], str):
+            hint = f"(default: {called(values[name])})"  # which lies wherever the package does
         about = tyro.conf.arg(help=text, metavar=_value(name, hints[name]), help_behavior_hint=hint)
         fields.append((name, Annotated[hints[name], about]))
     flowing = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True)
