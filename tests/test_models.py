@@ -363,6 +363,18 @@ def test_training_goes_on_after_kill(copied: Path) -> None:
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_the_lstm_says_and_learns_what_kerass_own_does(backend: str) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(NO_BACKEND[backend])
+    keras_own, ours = json.loads(succeed(ROOT / "tests" / "programs" / "lstm_program.py", env={"KERAS_BACKEND": backend}))
+    np.testing.assert_allclose(ours["said"], keras_own["said"], atol=1e-6)
+    np.testing.assert_allclose(ours["losses"], keras_own["losses"], rtol=1e-5)
+    for one, other, before in zip(ours["after"], keras_own["after"], keras_own["before"], strict=True):
+        assert np.abs(np.subtract(other, before)).max() > 0.01
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_train(backend: str, pipeline: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from wm_mpi.core.controller import ACTIONS
 from wm_mpi.data.batches import LARGE_ERROR
+from wm_mpi.models.lstm import Lstm
 
 MIXTURES = 5
 LOGSTD_BOUND = 7.0
@@ -36,8 +37,8 @@ class MdnRnn(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         initial = [keras.initializers.GlorotUniform(seed=seed * 1000 + number) for number in range(4)]
         inputs = keras.Input((None, latents + actions))
-        states = layers.LSTM(hidden, return_sequences=True, unit_forget_bias=True, kernel_initializer=initial[0],
-                             recurrent_initializer=keras.initializers.Orthogonal(seed=seed), name="lstm")(inputs)
+        states = Lstm(hidden, return_sequences=True, unit_forget_bias=True, kernel_initializer=initial[0],
+                      recurrent_initializer=keras.initializers.Orthogonal(seed=seed), name="lstm")(inputs)
         heads = [layers.Dense(size, kernel_initializer=initial[1 + number], name=name)(states)
                  for number, (name, size) in enumerate(
                      (("mdn", latents * MIXTURES * 3), ("reward", 1), ("termination", 1)))]
