@@ -10,7 +10,7 @@ class Lstm(layers.LSTM):
     """Keras's LSTM, with its weights and its order of gates.
 
     On PyTorch Keras has a routine for GPUs (cuDNN) alone, and on processors goes through the steps one by one. PyTorch's
-    own, which is taken there, does them all in one call, forward and back, five times as fast (docs/performance.md).
+    own, which is taken there, does them all in one call, forward and back: two to seven times as fast (docs/performance.md).
     """
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
