@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -373,6 +374,17 @@ def test_the_lstm_says_and_learns_what_kerass_own_does(backend: str) -> None:
     for one, other, before in zip(ours["after"], keras_own["after"], keras_own["before"], strict=True):
         assert np.abs(np.subtract(other, before)).max() > 0.01
         np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+def test_another_backend_is_as_quiet() -> None:
+    """Keras seeds TensorFlow's generator as well, and so imports it."""
+    if find_spec("torch") is None:
+        pytest.skip(NO_BACKEND["torch"])
+    code = ("import sys; from wm_mpi.models.training import configure; configure('float32', 0); "
+            "print('tensorflow' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], env={**ENVIRONMENT, "KERAS_BACKEND": "torch"}, cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 @pytest.mark.slow

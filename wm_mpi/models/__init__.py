@@ -50,13 +50,17 @@ def _own_settings() -> Iterator[None]:
                 os.environ["KERAS_HOME"] = before
 
 
+WANTED = "TF_CPP_MIN_LOG_LEVEL" in os.environ
+"""Whether the user wants to see what TensorFlow's C++ says."""
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep what C++ libraries print to stderr, and show it only if the block fails.
 
     TensorFlow announces instruction sets and missing GPUs there, whatever its log level. Set TF_CPP_MIN_LOG_LEVEL to see it.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if WANTED:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
@@ -82,7 +86,7 @@ def heed_quota() -> None:
 
 
 heed_quota()
-with _own_settings(), _quiet():
+with _own_settings(), quiet():
     import keras
 
     keras.ops.convert_to_numpy(keras.ops.zeros(1))  # the first operation looks for devices

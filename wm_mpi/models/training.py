@@ -17,6 +17,7 @@ from wm_mpi.core.progress import Progress, log
 from wm_mpi.core.schema import Epoch
 from wm_mpi.data.batches import Batch, stacked
 from wm_mpi.data.board import Board
+from wm_mpi.models import quiet
 
 Arrays = dict[str, npt.NDArray]
 
@@ -184,7 +185,8 @@ def configure(precision: str, seed: int, devices: int = 1, batch_size: int = 0, 
             are, or that ``batch_size`` does not suit.
     """
     keras.config.set_dtype_policy(precision)
-    keras.utils.set_random_seed(seed)
+    with quiet():  # it imports TensorFlow wherever that is installed
+        keras.utils.set_random_seed(seed)
     for option, value in (("--devices", devices), ("--steps-per-call", at_once)):
         if value > 1 and keras.backend.backend() != "jax":
             raise UserError(f"{option} {value} needs the JAX backend, not {keras.backend.backend()}: set KERAS_BACKEND=jax")
