@@ -24,6 +24,7 @@ def learnt(layer: keras.layers.LSTM) -> dict[str, list]:
 
 
 def arrays(model: keras.Model) -> list:
+    """The weights as lists."""
     return [np.asarray(keras.ops.convert_to_numpy(weights)).tolist() for weights in model.weights]
 
 

@@ -15,7 +15,7 @@ class Lstm(layers.LSTM):
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         """Last states, all states [B, T, units], and the final (h, c), of ``sequences`` [B, T, inputs]."""
-        if keras.backend.backend() != "torch" or mask is not None:
+        if keras.backend.backend() != "torch" or sequences.device.type != "cpu" or mask is not None:
             return super().inner_loop(sequences, initial_state, mask, training)
         import torch  # which other backends do without
         kernel, recurrent, bias = (ops.convert_to_tensor(each) for each in self.weights)
